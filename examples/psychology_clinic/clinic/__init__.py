@@ -1,0 +1,1 @@
+"""The clinic: patients, appointments, the notifications they get, and a status page."""
