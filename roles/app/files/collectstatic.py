@@ -1,4 +1,4 @@
-"""Run by `manage.py shell -c` in a release that is being built: its static files, ready for the web server.
+"""Run by `manage.py shell -c` in a release that is being built: its static files, ready to serve.
 
 Whatever STATIC_ROOT says, they are found at <release>/.staticfiles. Text is compressed here, once,
 so that nginx never has to (gzip_static: 42k against 8.7k requests a second).
@@ -11,12 +11,14 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management import call_command
 
+TEXT = {".css", ".js", ".mjs", ".svg", ".json", ".map", ".txt", ".xml"}
+
 os.umask(0o022)  # these are for the web server, and so for everybody
 release = Path(os.environ["APP_RELEASE"])
 served = release / ".staticfiles"
 asked = Path(settings.STATIC_ROOT or served)
 if release in asked.parents and asked != served:
-    # Manifest storages read their manifest from STATIC_ROOT when the service runs, so leave the files there.
+    # Manifest storages read STATIC_ROOT when the service runs, so leave the files there.
     asked.mkdir(parents=True, exist_ok=True)
     if not served.is_symlink():
         served.symlink_to(asked)
@@ -26,7 +28,7 @@ call_command("collectstatic", interactive=False)
 
 for path in served.rglob("*"):
     packed = path.with_name(path.name + ".gz")
-    if path.suffix in {".css", ".js", ".mjs", ".svg", ".json", ".map", ".txt", ".xml"} and not packed.exists():
+    if path.suffix in TEXT and not packed.exists():
         content = path.read_bytes()
         if len(content) > 1000:  # below one packet there is nothing to gain
             packed.write_bytes(gzip.compress(content))

@@ -28,7 +28,8 @@ def listed(directory: Path) -> Iterator[Path]:
     """
     if not directory.is_dir():
         raise SystemExit(f"{directory} is no directory on the control machine")
-    command = ["git", "-C", str(directory), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = ["git", "-C", str(directory), "ls-files", "-z"]
+    command += ["--cached", "--others", "--exclude-standard"]
     try:
         names = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):  # no git, or no work tree
@@ -47,8 +48,8 @@ def main(directory: Path, archive: Path | None = None) -> None:
         if path.is_symlink():
             digest.update(f"link {name} {path.readlink()}\0".encode())
         elif path.is_file():
-            executable = bool(path.stat().st_mode & 0o100)
-            digest.update(f"file {name} {executable}\0".encode() + hashlib.sha1(path.read_bytes()).digest())
+            content = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+            digest.update(f"file {name} {path.stat().st_mode & 0o100} {content}\0".encode())
         else:  # a directory, or tracked and deleted
             continue
         files.append(name)
