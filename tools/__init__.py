@@ -1,0 +1,1 @@
+"""Development tools: the local droplet, the demo and the generated documents."""

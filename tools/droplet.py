@@ -1,0 +1,341 @@
+"""Blank Debian droplets as containers that run systemd.
+
+Use it as ``python -m tools.droplet up|down|status NAME``. The image is made when it is absent
+or when its recipe, droplet.Dockerfile, has changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import docker
+from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+
+from tools import engine
+
+RELEASES = {"13": "trixie", "12": "bookworm"}
+IMAGE = "django-stack-droplet"
+LABEL = "django-stack.droplet"
+RECIPE = Path(__file__).with_name("droplet.Dockerfile")
+CACHE = engine.CACHE / "droplet"
+KEY = CACHE / "id_ed25519"
+BOOT = 60.0  # seconds until systemd has started all units and sshd answers
+# systemd mounts and makes namespaces (SYS_ADMIN), ufw filters (NET_ADMIN), and Debian's
+# redis-server unit joins PrivateUsers with ProtectProc (SYS_PTRACE).
+CAPABILITIES = ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]
+
+
+class DropletError(RuntimeError):
+    """A droplet cannot be made or does not start; the text says why."""
+
+
+def image_name(release: str) -> str:
+    """Return the image's name for a Debian release; it changes with the recipe."""
+    digest = hashlib.sha256(RECIPE.read_bytes()).hexdigest()[:12]
+    return f"{IMAGE}:debian-{release}-{digest}"
+
+
+def _base(client: docker.DockerClient, release: str) -> str:
+    """Return the name of a bare Debian image: Debian's own, else made by mmdebstrap.
+
+    Raises:
+        DropletError: if it can neither be pulled nor made.
+    """
+    name = f"{IMAGE}:base-{release}"
+    try:
+        client.images.get(name)
+        return name
+    except ImageNotFound:
+        pass
+    official = f"debian:{release}"
+    try:
+        client.images.get(official).tag(name)
+        return name
+    except ImageNotFound:
+        pass
+    try:
+        client.images.pull("debian", tag=release).tag(name)
+        client.images.remove(official)  # only our own name stays, so that clean finds all
+        return name
+    except APIError as error:
+        refused = str(error.explanation or error)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    archive = CACHE / f"base-{release}.tar"
+    if not which("mmdebstrap"):
+        try:
+            engine.install("mmdebstrap", "debian-archive-keyring")
+        except engine.EngineError as error:
+            raise DropletError(f"{official} cannot be pulled: {refused}\n{error}") from error
+    command = engine.as_root(
+        "mmdebstrap", "--quiet", "--variant=minbase", RELEASES[release], str(archive)
+    )
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        end = "\n".join(made.stderr.splitlines()[-15:])
+        raise DropletError(
+            f"{official} cannot be pulled: {refused}\n{' '.join(command)} failed:\n{end}"
+        )
+    client.api.import_image_from_file(str(archive), repository=IMAGE, tag=f"base-{release}")
+    archive.unlink()
+    return name
+
+
+def ensure_image(client: docker.DockerClient, release: str) -> tuple[str, bool]:
+    """Return the name of a release's droplet image, and whether it was made just now.
+
+    Raises:
+        DropletError: if it cannot be made; with the end of what the build printed.
+    """
+    name = image_name(release)
+    try:
+        client.images.get(name)
+        return name, False
+    except ImageNotFound:
+        pass
+    try:
+        client.images.build(
+            fileobj=io.BytesIO(RECIPE.read_bytes()),
+            buildargs={"BASE": _base(client, release)},
+            tag=name,
+            labels={LABEL: release},
+            rm=True,
+            forcerm=True,
+        )
+    except BuildError as error:
+        printed = "".join(str(line.get("stream", "")) for line in error.build_log)
+        end = "\n".join(printed.splitlines()[-15:])
+        raise DropletError(f"the image {name} cannot be built: {error}\n{end}") from error
+    return name, True
+
+
+def bindings(publish: Iterable[str]) -> dict[str, Any]:
+    """Return Docker's port bindings for "HOSTPORT:PORT" texts, open to this machine only.
+
+    Port 22 is always published, on a free port if no text names it.
+
+    Raises:
+        DropletError: if a text is not two ports.
+    """
+    ports: dict[str, Any] = {"22/tcp": ("127.0.0.1", None)}
+    for text in publish:
+        host, _, port = text.partition(":")
+        if not (host.isdecimal() and port.isdecimal() and 0 < int(host) < 65536):
+            raise DropletError(f"--publish {text}: want HOSTPORT:PORT, as in 8080:80")
+        ports[f"{port}/tcp"] = ("127.0.0.1", int(host))
+    return ports
+
+
+def options(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a container must be run for systemd to work in it, without --privileged.
+
+    Args:
+        info: what the engine tells of itself (``docker info``).
+    """
+    security = ["seccomp=unconfined"]
+    if any("apparmor" in option for option in info.get("SecurityOptions") or []):
+        security.append("apparmor=unconfined")
+    run: dict[str, Any] = {
+        "cap_add": CAPABILITIES,
+        "security_opt": security,
+        "tmpfs": {"/run": "exec", "/run/lock": "", "/tmp": "exec"},
+        "shm_size": "256m",
+        "cgroupns": "private",
+    }
+    if str(info.get("CgroupVersion", "1")) == "2":
+        run["cgroupns"] = "host"
+        run["volumes"] = {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}}
+    return run
+
+
+def public_key() -> bytes:
+    """Return the public key that opens the droplets; make the pair once.
+
+    Raises:
+        DropletError: if there is no ssh-keygen.
+    """
+    if not KEY.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "droplet", "-f", str(KEY)]
+        try:
+            subprocess.run(command, check=True)
+        except FileNotFoundError as error:
+            raise DropletError("no ssh-keygen: install openssh-client") from error
+    return KEY.with_suffix(".pub").read_bytes()
+
+
+def authorized_keys() -> bytes:
+    """Return a tar archive with the key that a fresh droplet lets in."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        home = tarfile.TarInfo("root/.ssh")
+        home.type, home.mode = tarfile.DIRTYPE, 0o700
+        archive.addfile(home)
+        key = tarfile.TarInfo("root/.ssh/authorized_keys")
+        key.size, key.mode = len(public_key()), 0o600
+        archive.addfile(key, io.BytesIO(public_key()))
+    return buffer.getvalue()
+
+
+def execute(container: Container, *command: str) -> str:
+    """Return what a command prints in a droplet, whatever its exit code."""
+    output = container.exec_run([*command]).output
+    return output.decode(errors="replace") if isinstance(output, bytes) else ""
+
+
+def find(client: docker.DockerClient, name: str) -> Container | None:
+    """Return the container of that name, or None."""
+    try:
+        return client.containers.get(name)
+    except NotFound:
+        return None
+
+
+def ssh_port(container: Container) -> int:
+    """Return the port of this machine at which the droplet's sshd is published."""
+    container.reload()
+    published = container.ports.get("22/tcp") or [{"HostPort": "0"}]  # none yet, or stopped
+    return int(published[0]["HostPort"])
+
+
+def _greeted(port: int) -> bool:
+    """Tell whether an sshd greets on a port; Docker's own proxy takes any connection."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def _wait(container: Container) -> None:
+    """Wait until systemd has booted and sshd greets.
+
+    Raises:
+        DropletError: after BOOT seconds; names the units that failed.
+    """
+    deadline = time.monotonic() + BOOT
+    state = ""
+    while time.monotonic() < deadline:
+        container.reload()
+        if container.status != "running":
+            end = container.logs(tail=10).decode(errors="replace")
+            raise DropletError(f"{container.name} is {container.status} after its start:\n{end}")
+        state = execute(container, "systemctl", "is-system-running").strip()
+        if state in ("running", "degraded") and _greeted(ssh_port(container)):
+            break
+        time.sleep(0.2)
+    else:
+        failed = execute(container, "systemctl", "--failed", "--plain", "--no-legend")
+        raise DropletError(
+            f"{container.name} does not answer after {BOOT:.0f} s: systemd says {state!r}\n"
+            + failed
+        )
+
+
+def up(
+    client: docker.DockerClient, name: str, release: str = "13", publish: Iterable[str] = ()
+) -> tuple[Container, str]:
+    """Make or start a droplet and wait for it; leave a running one alone.
+
+    Args:
+        client: the engine.
+        name: the container's name.
+        release: Debian's, "13" or "12".
+        publish: "HOSTPORT:PORT" texts.
+
+    Returns:
+        The container, and what was done: "made", "started" or "runs".
+
+    Raises:
+        DropletError: if it cannot be made, does not boot, or is there with other ports or
+            another release.
+    """
+    ports = bindings(publish)
+    wanted = {LABEL: release, f"{LABEL}.publish": " ".join(sorted(publish))}
+    container = find(client, name)
+    done = "made"
+    if container:
+        if any(container.labels.get(key) != value for key, value in wanted.items()):
+            raise DropletError(
+                f"{name} is there with another release or other ports: "
+                f"python -m tools.droplet down {name}"
+            )
+        done = "runs" if container.status == "running" else "started"
+        if done == "started":
+            container.start()
+    else:
+        image, _ = ensure_image(client, release)
+        container = client.containers.create(
+            image, name=name, hostname=name, ports=ports, labels=wanted, **options(client.info())
+        )
+        container.put_archive("/", authorized_keys())
+        try:
+            container.start()
+        except APIError as error:
+            container.remove(force=True, v=True)
+            raise DropletError(f"{name} does not start: {error.explanation}") from error
+    _wait(container)
+    return container, done
+
+
+def down(client: docker.DockerClient, name: str) -> bool:
+    """Remove a droplet with its anonymous volumes; return whether there was one."""
+    container = find(client, name)
+    if container:
+        container.remove(force=True, v=True)
+    return container is not None
+
+
+def status(client: docker.DockerClient, name: str) -> str:
+    """Return one line on a droplet."""
+    container = find(client, name)
+    if container is None:
+        return f"{name}: absent"
+    if container.status != "running":
+        return f"{name}: {container.status}"
+    state = execute(container, "systemctl", "is-system-running").strip()
+    release = container.labels.get(LABEL, "?")
+    return f"{name}: Debian {release}, {state}, {ssh_command(container)}"
+
+
+def ssh_command(container: Container) -> str:
+    """Return the command line that opens a shell on a droplet."""
+    trust = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+    key = KEY.relative_to(Path.cwd()) if KEY.is_relative_to(Path.cwd()) else KEY
+    return f"ssh -i {key} -p {ssh_port(container)} {trust} root@127.0.0.1"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.droplet", description=__doc__)
+    parser.add_argument("verb", choices=["up", "down", "status"])
+    parser.add_argument("name")
+    parser.add_argument("--release", choices=list(RELEASES), default="13")
+    parser.add_argument("--publish", metavar="HOSTPORT:PORT", action="append", default=[])
+    given = parser.parse_args(arguments)
+    try:
+        client = engine.ensure() if given.verb == "up" else engine.connect()
+        if given.verb == "up":
+            up(client, given.name, given.release, given.publish)
+        elif given.verb == "down":
+            down(client, given.name)
+        print(status(client, given.name))
+    except (DropletError, engine.EngineError, DockerException) as error:
+        print(f"droplet: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
