@@ -10,21 +10,22 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
+from django.test.utils import override_settings
 
 TEXT = {".css", ".js", ".mjs", ".svg", ".json", ".map", ".txt", ".xml"}
 
 os.umask(0o022)  # these are for the web server, and so for everybody
 release = Path(os.environ["APP_RELEASE"])
 served = release / ".staticfiles"
-asked = Path(settings.STATIC_ROOT or served)
-if release in asked.parents and asked != served:
-    # Manifest storages read STATIC_ROOT when the service runs, so leave the files there.
-    asked.mkdir(parents=True, exist_ok=True)
-    if not served.is_symlink():
-        served.symlink_to(asked)
-else:
-    settings.STATIC_ROOT = str(served)
-call_command("collectstatic", interactive=False)
+root = Path(settings.STATIC_ROOT or served)
+if release not in root.parents:
+    root = served
+elif root != served and not served.is_symlink():
+    # Manifest storages read STATIC_ROOT when the service runs, so the files stay there.
+    served.symlink_to(root)
+root.mkdir(parents=True, exist_ok=True)
+with override_settings(STATIC_ROOT=str(root)):  # tells storages that are made already, too
+    call_command("collectstatic", interactive=False)
 
 for path in served.rglob("*"):
     packed = path.with_name(path.name + ".gz")

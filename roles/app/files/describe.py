@@ -19,9 +19,16 @@ if celery:
     try:
         from celery.app.utils import find_app
 
-        find_app(celery)
+        application = find_app(celery)
     except BaseException as error:
         raise SystemExit(f"app_celery: {celery} cannot be imported: {error!r}") from error
+    try:
+        with application.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+    except Exception as error:
+        raise SystemExit(
+            f"app_broker: the broker of app_celery's settings does not answer: {error!r}"
+        ) from error
 print(
     json.dumps(
         {
