@@ -1,0 +1,97 @@
+# Every command here runs from .venv, which is made from nothing when
+# pyproject's compiled list, requirements-dev.txt, changes.
+
+PYTHON   ?= python3
+SCENARIO ?= default
+BIN      := .venv/bin
+STAMP    := .venv/.stamp
+SAMPLE   := examples/psychology_clinic
+
+# ansible-playbook, ansible-lint and molecule find each other through PATH;
+# uv must not fall back to an interpreter that it would have to download.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export UV_PYTHON_DOWNLOADS := never
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo demo-clean droplet droplet-down test lint unit molecule bench docs build \
+        requirements clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  DEMO_RELEASE=13|12, DEMO_SSH_PORT=2222, DEMO_HTTP_PORT=8080, DEMO_HTTPS_PORT=8443"
+
+demo: $(STAMP) ## A droplet on this machine, provisioned and checked: http://127.0.0.1:8080
+	@$(BIN)/python -m tools.demo up
+
+demo-clean: ## Remove all that `make demo` made, except .venv and packages (`make clean`)
+	@if [ -e $(STAMP) ]; then $(BIN)/python -m tools.demo clean; fi
+
+droplet: $(STAMP) ## Only the bare droplet of the demo: ssh on 127.0.0.1:2222
+	@$(BIN)/python -m tools.demo droplet
+
+test: lint molecule unit ## All checks: lint, the default Molecule scenario, the unit tests
+
+lint: $(STAMP) ## ansible-lint, yamllint, ruff, mypy, and the generated documents
+	@$(BIN)/ruff check --quiet --cache-dir .cache/ruff
+	@$(BIN)/ruff format --quiet --check --diff --cache-dir .cache/ruff
+	@$(BIN)/mypy --no-error-summary --cache-dir .cache/mypy
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/ansible-lint --offline -q
+	@$(BIN)/python -m tools.docs --check
+
+unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample project's own tests
+	@if [ -e $(SAMPLE)/manage.py ]; then \
+		log=.cache/sample-tests.log; mkdir -p .cache; \
+		(cd $(SAMPLE) && ../../.venv/sample/bin/python manage.py test) >$$log 2>&1 \
+			|| { cat $$log; exit 1; }; \
+		tail -n 4 $$log; \
+	fi
+	@$(BIN)/pytest tests/unit
+
+molecule: $(STAMP) ## One Molecule scenario on fresh droplets: SCENARIO=default
+	@$(BIN)/python -m tools.engine up
+	@$(BIN)/molecule test --scenario-name $(SCENARIO)
+
+bench: $(STAMP) ## Measure provisioning and serving on the demo's droplet
+	@$(BIN)/python -m tools.bench
+
+docs: $(STAMP) ## Write the generated parts of the documents anew
+	@$(BIN)/python -m tools.docs
+
+build: $(STAMP) ## The collection's archive, in build/
+	@mkdir -p build
+	@$(BIN)/ansible-galaxy collection build --force --output-path build
+
+requirements: $(STAMP) ## Compile requirements-dev.txt anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --upgrade --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--output-file requirements-dev.txt
+
+clean: demo-clean ## Remove the demo, .venv, .cache and build
+	@rm -rf .venv .cache build
+
+# A fresh Debian has python3 without ensurepip. pip only installs uv, from the
+# same hashed list; uv does the rest many times faster.
+$(STAMP): requirements-dev.txt
+	@echo "Tools: making .venv from requirements-dev.txt"
+	@rm -rf .venv
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		$$sudo apt-get -qq update && $$sudo apt-get -qq install -y python3-venv >/dev/null; }
+	@$(PYTHON) -m venv .venv
+	@awk '/^[^ ]/ { mine = /^uv==/ } mine' requirements-dev.txt >.venv/uv.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements-dev.txt
+	@touch $@
+
+# The sample project's own environment, apart from the tools'.
+.venv/sample/.stamp: $(STAMP) $(wildcard $(SAMPLE)/requirements.txt)
+	@if [ -e $(SAMPLE)/requirements.txt ]; then \
+		$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/sample && \
+		VIRTUAL_ENV=$(CURDIR)/.venv/sample $(BIN)/uv pip install --quiet -r $(SAMPLE)/requirements.txt; \
+	else mkdir -p .venv/sample; fi
+	@touch $@
