@@ -109,13 +109,13 @@ def _phase_of(task: Task) -> str:
 
 def _is_rescued(task: Task) -> bool:
     """Return whether the play has a rescue for a task, which then says what there is to say."""
-    child, parent = task, task._parent
+    passed, parent = {task._uuid}, task._parent  # Ansible copies blocks; their uuids stay
     while parent:
-        # Ansible copies blocks; what stays the same is the uuid.
         rescue = getattr(parent, "rescue", None) or []
-        if rescue and all(child._uuid != each._uuid for each in [*rescue, *parent.always]):
+        if rescue and passed.isdisjoint(each._uuid for each in [*rescue, *parent.always]):
             return True
-        child, parent = parent, parent._parent
+        passed.add(parent._uuid)
+        parent = parent._parent
     return False
 
 
