@@ -20,7 +20,8 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +46,16 @@ WINDOW = ["wrk", "--threads=2", "--connections=16", "--duration=5s", "--latency"
 # By 127.0.0.1, a name of the site that is exempt from nginx's limits.
 PAGES = ["/health/", "/api/users/", "/static/admin/css/base.css"]
 # Actions that Ansible does by itself, on the control machine.
-LOCAL = {"assert", "debug", "fail", "include_role", "include_tasks", "meta", "set_fact"}
+LOCAL = {
+    "assert",
+    "debug",
+    "fail",
+    "include_role",
+    "include_tasks",
+    "set_fact",
+    "validate_argument_spec",
+}
+DELEGATED = "_ansible_delegated_vars"  # in the result of a task that ran elsewhere
 INVENTORY = """\
 # Written by tools/bench.py; as inventories/demo.yml.
 bench:
@@ -214,7 +224,7 @@ def floor(client: docker.DockerClient) -> Runs:
     cold, _ = once("floor-cold")
     say(f"bash, cold: {cold:.1f} s")
     runs = repeat("bash: bench/floor.sh", container, once, r"^0 changes$")
-    return Runs(runs.name, cold, runs.again, runs.connections, runs.commands)
+    return replace(runs, cold=cold)
 
 
 # --- The playbook -------------------------------------------------------------------------------
@@ -262,18 +272,15 @@ def on_host(report: str) -> dict[str, float]:
     """
     seconds = {}
     for number, entry in enumerate(json.loads(report[report.index("{\n") :])["plays"][0]["tasks"]):
-        (result,) = entry["hosts"].values() or [{"skipped": True}]
-        action = str(result.get("action", "")).rpartition(".")[2]
-        if result.get("skipped") or action in LOCAL or "_ansible_delegated_vars" in result:
-            continue
-        start, end = (entry["task"]["duration"][key] for key in ("start", "end"))
-        took = _seconds(end) - _seconds(start)
-        seconds[f"{number:02} {entry['task']['name']}"] = took
+        for result in entry["hosts"].values():  # the one host; of a meta task none
+            action = result.get("action", "").rpartition(".")[2]
+            if not result.get("skipped") and action not in LOCAL | {""} and DELEGATED not in result:
+                start, end = (
+                    datetime.fromisoformat(entry["task"]["duration"][key])
+                    for key in ("start", "end")
+                )
+                seconds[f"{number} {entry['task']['name']}"] = (end - start).total_seconds()
     return seconds
-
-
-def _seconds(stamp: str) -> float:
-    return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) + float(f"0{stamp[19:-1]}")
 
 
 def site(client: docker.DockerClient) -> tuple[list[Runs], Container]:
@@ -298,10 +305,8 @@ def site(client: docker.DockerClient) -> tuple[list[Runs], Container]:
     fast = repeat(
         "site.yml, mitogen", container, lambda: play("mitogen", hosts, mitogen), r" changed=0 "
     )
-    return [
-        Runs(run.name, seconds, run.again, run.connections, run.commands, len(tasks))
-        for run, seconds in ((plain, cold), (fast, None))
-    ], container
+    count = len(tasks)
+    return [replace(plain, cold=cold, tasks=count), replace(fast, tasks=count)], container
 
 
 # --- Serving ------------------------------------------------------------------------------------
@@ -417,7 +422,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     finally:
         for name in (FLOOR, SITE):
-            if client and not given.keep:
+            if client and given.keep:
+                say(droplet.status(client, name))
+            elif client:
                 droplet.down(client, name)
     return 0
 

@@ -1,0 +1,226 @@
+"""What the host looks like from inside, and what of it can be reached from outside."""
+
+import base64
+import json
+import re
+import socket
+
+import pytest
+import yaml
+from conftest import SCENARIO, eventually
+
+APP = "psychology_clinic"
+ROOT = "/var/www/clink-backend"
+SERVICES = ["nginx", "gunicorn", "celery", "celery-beat", "redis-server"]
+
+
+@pytest.fixture(scope="module")
+def environment(host):
+    """The process environment of a running service, as the kernel has it."""
+
+    def read(unit):
+        process = host.check_output("systemctl show --property=MainPID --value %s", unit)
+        text = host.check_output("base64 -w0 /proc/%s/environ", process)
+        return dict(
+            line.split("=", 1) for line in base64.b64decode(text).decode().split("\0") if line
+        )
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def secrets(environment):
+    """The values that nobody but the application may see."""
+    values = environment("gunicorn")
+    passwords = re.findall(
+        r"://[^:/]*:([^@]+)@", values["DATABASE_URL"] + " " + values["REDIS_URL"]
+    )
+    return [values["SECRET_KEY"], *passwords, values["WHATSAPP_API_TOKEN"]]
+
+
+def reachable(address, port):
+    try:
+        with socket.create_connection((address, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+# --- Services -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_services_run_and_start_at_boot(host, unit):
+    assert host.service(unit).is_running
+    assert host.service(unit).is_enabled
+
+
+def test_no_unit_has_failed(host):
+    eventually(
+        lambda: host.run("systemctl is-system-running").stdout.strip() in ("running", "degraded")
+    )
+    assert host.check_output("systemctl --failed --plain --no-legend") == ""
+
+
+def test_systemd_has_nothing_to_say_of_the_units(host):
+    told = host.run(
+        "systemd-analyze verify gunicorn.service gunicorn.socket celery.service celery-beat.service"
+    )
+    ours = [line for line in told.stderr.splitlines() if re.search("gunicorn|celery", line)]
+    assert told.rc == 0
+    assert ours == []
+
+
+def test_there_is_one_beat(host):
+    beats = [p for p in host.process.filter(user=APP) if " beat " in p.args]
+    assert len(beats) == 1
+
+
+@pytest.mark.parametrize("unit", ["gunicorn", "celery", "celery-beat"])
+def test_the_application_runs_as_its_user(host, unit):
+    assert host.check_output("systemctl show --property=User --value %s", unit) == APP
+    process = host.check_output("systemctl show --property=MainPID --value %s", unit)
+    assert host.check_output("ps -o user:32= -p %s", process).strip() == APP
+
+
+@pytest.mark.parametrize("unit", ["gunicorn", "celery", "celery-beat"])
+def test_every_value_reaches_the_process_as_it_is(environment, unit):
+    want = yaml.safe_load((SCENARIO.parents[1] / "tests" / "environment.yml").read_text())
+    got = environment(unit)
+    assert {name: got.get(name) for name in want} == want
+
+
+def test_the_journal_has_what_the_services_say(host):
+    assert "Booting worker" in host.check_output("journalctl --no-pager -u gunicorn")
+    assert "ready" in host.check_output("journalctl --no-pager -u celery")
+
+
+# --- Users, files, secrets ----------------------------------------------------------------------
+
+
+def test_the_user_has_no_shell(host):
+    assert host.user(APP).shell == "/usr/sbin/nologin"
+    assert host.run(f"su - {APP} -c id").failed
+    assert host.check_output("getent shadow %s", APP).split(":")[1][0] in "!*"
+
+
+@pytest.mark.parametrize("name", ["environment", "dotenv"])
+def test_only_root_and_the_application_read_the_environment(host, name):
+    file = host.file(f"/etc/{APP}/{name}")
+    assert (file.user, file.group, file.mode) == ("root", APP, 0o640)
+    assert host.run(f"runuser -u {APP} -- cat {file.path}").succeeded
+    assert host.run(f"runuser -u www-data -- cat {file.path}").failed
+
+
+def test_the_code_is_not_the_services_to_write(host):
+    process = host.check_output("systemctl show --property=MainPID --value gunicorn")
+    inside = f"nsenter --target={process} --mount runuser -u {APP} --"
+    assert host.run(f"{inside} touch {ROOT}/current/x").failed
+    assert host.run(f"{inside} touch {ROOT}/shared/media/x").succeeded
+    host.check_output(f"rm {ROOT}/shared/media/x")
+
+
+def test_only_nginx_and_the_application_connect_to_the_socket(host):
+    file = host.file(f"{ROOT}/gunicorn.sock")
+    assert file.is_socket
+    assert (file.user, file.group, file.mode) == (APP, "www-data", 0o660)
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect('{file.path}')"
+    for user, may in {"www-data": True, APP: True, "nobody": False, "postgres": False}.items():
+        assert host.run("runuser -u %s -- python3 -c %s", user, code).succeeded is may, user
+
+
+def test_no_secret_can_be_seen(host, secrets):
+    assert all(len(secret) > 20 for secret in secrets)
+    places = {
+        "the process list": "runuser -u nobody -- ps auxeww",
+        "the units": "cat /etc/systemd/system/*.service /etc/gunicorn.conf.py",
+        "what systemd shows": "systemctl show gunicorn celery celery-beat redis-server",
+        "the journal": "journalctl --no-pager",
+        "the logs": "cat /var/log/nginx/*.log /var/log/dpkg.log",
+        "the record of the release": "cat /etc/ansible/facts.d/*",
+        "files for everybody": "runuser -u nobody -- grep -rsh -e SECRET -e pass /etc",
+    }
+    for place, command in places.items():
+        text = host.run(command).stdout
+        assert text, place
+        assert not [secret for secret in secrets if secret in text], place
+
+
+def test_the_manage_command_works_and_only_for_root(host):
+    assert "no issues" in host.check_output(f"{APP}-manage check")
+    who = host.check_output(
+        f"{APP}-manage shell --verbosity=0 -c %s", "import os; print(os.getuid())"
+    )
+    assert who.splitlines()[-1] == str(host.user(APP).uid)
+    assert host.run(f"runuser -u nobody -- {APP}-manage check").failed
+
+
+# --- The network ----------------------------------------------------------------------------------
+
+
+def test_only_ssh_and_http_are_open(host, door, messages):
+    assert messages() is not None  # the sinks listen on all addresses
+    listening = {
+        int(line.split()[3].rpartition(":")[2])
+        for line in host.check_output("ss --no-header --tcp --listening --numeric").splitlines()
+    }
+    assert {22, 80, 5432, 6379, 1025, 1080} <= listening
+    assert {port for port in listening | {443, 8000} if reachable(door.address, port)} == {22, 80}
+
+
+def test_the_firewall_is_on_at_boot(host):
+    told = host.check_output("ufw status verbose")
+    assert "Status: active" in told
+    assert "deny (incoming)" in told
+    assert host.file("/etc/ufw/ufw.conf").contains("^ENABLED=yes")
+    assert host.service("ufw").is_enabled
+
+
+@pytest.mark.parametrize("port", [5432, 6379])
+def test_databases_listen_on_loopback_only(host, port):
+    command = f"ss --no-header --tcp --listening --numeric sport = :{port}"
+    lines = host.check_output(command).splitlines()
+    assert lines
+    assert all(re.search(r"(127\.0\.0\.1|\[::1\]):", line) for line in lines)
+
+
+# --- PostgreSQL and Redis -------------------------------------------------------------------------
+
+
+def test_the_databases_role_is_no_more_than_it_must_be(sql):
+    told = sql(
+        "SELECT row_to_json(r) FROM (SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, "
+        f"rolreplication, rolbypassrls FROM pg_roles WHERE rolname = '{APP}') r"
+    )
+    assert json.loads(told) == {
+        "rolcanlogin": True,
+        "rolsuper": False,
+        "rolcreatedb": False,
+        "rolcreaterole": False,
+        "rolreplication": False,
+        "rolbypassrls": False,
+    }
+    assert (
+        sql(f"SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = '{APP}'")
+        == "t"
+    )
+    assert (
+        sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()")
+        == APP
+    )
+
+
+def test_postgresql_wants_the_password(host, environment):
+    url = environment("gunicorn")["DATABASE_URL"]
+    wrong = re.sub(r":[^:@/]+@", ":wrong-password@", url)
+    assert host.run("psql %s -tAc 'SELECT 1'", url).stdout.strip() == "1"
+    assert "password authentication failed" in host.run("psql %s -tAc 'SELECT 1'", wrong).stderr
+
+
+def test_redis_wants_the_password(host, environment):
+    assert "NOAUTH" in host.run("redis-cli ping").stdout
+    password = re.search(r":([^:@]+)@", environment("gunicorn")["REDIS_URL"])[1]
+    client = f"REDISCLI_AUTH={password} redis-cli"
+    assert host.run(f"{client} ping").stdout.strip() == "PONG"
+    told = host.run(f"{client} config get maxmemory-policy").stdout
+    assert told.split() == ["maxmemory-policy", "noeviction"]

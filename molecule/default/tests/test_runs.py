@@ -1,0 +1,79 @@
+"""Runs of site.yml on the converged droplets: what they change, refuse and repair."""
+
+import json
+import re
+
+import pytest
+from conftest import playbook
+
+
+@pytest.fixture(scope="module")
+def answers(host, door):
+    """Tell whether the site answers, and with what nginx has been running since."""
+
+    def told():
+        process = host.check_output("systemctl show --property=MainPID --value nginx")
+        return door.ask("/health/").status_code, process
+
+    return told
+
+
+def changed(told):
+    return re.findall(r"changed=(\d+)", told)
+
+
+@pytest.fixture(scope="session")
+def checked():
+    return playbook("--check", "--diff")
+
+
+@pytest.fixture(scope="session")
+def refused():
+    return playbook("--extra-vars", json.dumps({"redis_port": 70000}))
+
+
+@pytest.fixture(scope="session")
+def broken():
+    settings = {"nginx_server_settings": {"client_max_body_size": "1m"}}  # a second one
+    return playbook("--tags", "nginx", "--extra-vars", json.dumps(settings))
+
+
+@pytest.fixture(scope="session")
+def repaired(broken):
+    assert broken.returncode
+    return playbook()
+
+
+def test_check_mode_finds_nothing_to_change(checked):
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert set(changed(checked.stdout)) == {"0"}, checked.stdout
+
+
+def test_check_mode_shows_no_secret(host, checked):
+    environment = host.check_output("cat /etc/psychology_clinic/environment")
+    for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL"):
+        assert re.search(rf'^{name}="(.+)"$', environment, re.M)[1] not in checked.stdout
+
+
+def test_a_bad_value_stops_the_run_before_anything_is_touched(refused, answers):
+    assert refused.returncode != 0
+    assert "redis_port" in refused.stdout + refused.stderr
+    assert set(changed(refused.stdout)) == {"0"}
+    assert answers()[0] == 200
+
+
+def test_a_broken_nginx_configuration_leaves_the_old_site(host, request, answers):
+    before = answers()
+    broken = request.getfixturevalue("broken")
+    assert broken.returncode != 0
+    assert "client_max_body_size" in broken.stdout + broken.stderr
+    host.check_output("nginx -q -t")
+    assert answers() == before
+    assert before[0] == 200
+
+
+def test_the_next_run_repairs_it(host, request, answers):
+    repaired = request.getfixturevalue("repaired")
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    assert not host.file("/run/django_stack").exists
+    assert answers()[0] == 200

@@ -1,0 +1,246 @@
+"""Wrong values: each is refused by a message that names its variable."""
+
+import re
+
+import pytest
+import yaml
+from conftest import ABSENT, EXAMPLE, ROLES, ROOT, Unsafe, play, validate
+
+SECRET = "s3cr3t-s3cr3t-s3cr3t"
+DATABASE = {"owner": "clinic", "password": SECRET}
+URL = f"postgresql://clinic:{SECRET}@db.example.com"
+
+# A variable, and values of it that must be refused.
+BAD = {
+    "app_name": [
+        ABSENT, "", "psychology clinic", "Clinic", "1clinic", "clinic-app", "clinic;id", "a" * 40,
+        "clinic\n", "../x",
+    ],
+    "app_source": [
+        ABSENT,
+        {},
+        "/srv/clinic",
+        {"git": "https://example.com/x.git", "directory": "/srv/clinic"},
+        {"directory": "/srv/clinic", "branch": "main"},
+        {"git": "example dot com"},
+        {"git": "--upload-pack=id"},
+        {"git": "https://example.com/x.git", "ref": "--force"},
+        {"git": "https://example.com/x.git", "ref": "main branch"},
+    ],
+    "app_root": [
+        "var/www/clinic", "/", "/srv", "/var/www/../../etc", "/var/www/my clinic",
+        "/var/www/clinic/", "/var/www/x\n",
+    ],
+    "app_directory": ["/srv", "../other", "back end", "a/../../b"],
+    "app_settings_module": [
+        "clinic settings", "clinic.settings;x", "clinic-settings", "clinic..settings",
+    ],
+    "app_wsgi": [
+        "", "clinic.wsgi", "clinic.wsgi:", "clinic/wsgi.py:application",
+        "clinic.wsgi:application --reload",
+    ],
+    "app_celery": ["clinic app", "clinic;id", "-A clinic"],
+    "app_domains": [
+        [],
+        ["example.com;"],
+        ["exa mple.com"],
+        ["http://example.com"],
+        ["example.com/path"],
+        ["example.com:8000"],
+        ["-example.com"],
+        ["a.*.com"],
+        ["example.com\n"],
+        {"example.com": 1},
+    ],
+    "app_environment": [
+        {"KEY": "two\nlines"},
+        {"KEY": "carriage\rreturn"},
+        {"KEY": "bell\a"},
+        {"KEY": None},
+        {"MY KEY": "x"},
+        {"1KEY": "x"},
+        {"MY-KEY": "x"},
+        {"KEY\n": "x"},
+        "KEY=value",
+        ["KEY=value"],
+    ],
+    "app_database": [
+        "postgres", f"{URL}:70000/clinic", f"{URL}:0/clinic", f"{URL}:port/clinic",
+        "db.example.com:5432", f"{URL}:5432/my clinic",
+    ],
+    "app_broker": [
+        "redis", f"redis://:{SECRET}@host:70000/0", "host:6379", f"redis://:{SECRET}@host name/0",
+        "none",
+    ],
+    "app_health_path": ["health", "", "/health check", "/health;"],
+    "app_static_url": ["static/", "/static", "/", "/sta tic/"],
+    "app_media_url": ["media/", "/media", "/static/", "/media;/"],
+    "app_python": ["python3; id", "--python", "my python"],
+    "app_requirements": [["../requirements.txt"], ["/etc/requirements.txt"], [{"file": "x"}]],
+    "app_packages": [["--index-url=x"], ["one\ntwo"], {"x": 1}],
+    "app_apt_packages": [["libpq dev"], ["-o=x"], ["Libpq"]],
+    "app_shared_directories": [["../media"], ["/media"], ["media files"], ["a/../../b"]],
+    "app_dotenv": ["../.env", "/etc/.env", "my .env"],
+    "app_user": ["root", "my user", "1user", "User"],
+    "app_web_group": ["www data", ""],
+    "app_environment_file": ["environment", "/etc/../environment"],
+    "app_uv_version": ["latest", "0.9; id"],
+    "gunicorn_service": ["gunicorn.service", "my gunicorn", ""],
+    "gunicorn_socket": ["gunicorn.sock", "/run/my gunicorn.sock", "/run/../x.sock"],
+    "gunicorn_backlog": [0, 70000, "many"],
+    "gunicorn_workers": [0, 257, "all"],
+    "gunicorn_threads": [0, 1000],
+    "gunicorn_timeout": [0, 4000],
+    "gunicorn_graceful_timeout": [0, "soon"],
+    "gunicorn_max_requests": [-1, "few"],
+    "gunicorn_settings": [{"my setting": 1}, ["workers=3"], {"import os;x": 1}],
+    "celery_worker_service": ["celery worker", "celery;"],
+    "celery_worker_queues": [["mail queue"], ["mail,other"], [""]],
+    "celery_worker_concurrency": [0, 257, "auto"],
+    "celery_worker_max_tasks_per_child": [0],
+    "celery_worker_max_memory_per_child": [100],
+    "celery_worker_stop_timeout": [0, 90000],
+    "celery_worker_loglevel": ["LOUD", "info"],
+    "celery_worker_options": [["pool=threads"], ["--pool=threads --beat"]],
+    "celery_beat_service": ["celery beat"],
+    "celery_beat_scheduler": ["my scheduler", "a;b"],
+    "celery_beat_loglevel": ["LOUD"],
+    "celery_beat_options": [["max-interval=60"]],
+    "nginx_site": [ABSENT, "my site", "../x", "site;"],
+    "nginx_server_names": [ABSENT, [], ["example.com;"], ["~^(.*)$"]],
+    "nginx_upstream": [[], ["unix:run/app.sock"], ["10.0.0.2:8000; x"]],
+    "nginx_static": [{"static": "/srv"}, {"/static/": "srv"}, ["/static/"]],
+    "nginx_client_max_body_size": ["20 m", "20MB", "big", "-1", ""],
+    "nginx_proxy_read_timeout": [0, "60s", 100000],
+    "nginx_worker_connections": [1, 100000],
+    "nginx_acme_root": ["acme", "/var/../acme"],
+    "nginx_rate_limit": [0, -1, "fast"],
+    "nginx_rate_limit_burst": [-1],
+    "nginx_login_rate_limit": [0],
+    "nginx_login_rate_limit_burst": ["x"],
+    "nginx_login_paths": [["login"], ["/login;"]],
+    "nginx_rate_limit_exempt": [["office"], ["10.0.0.0/8;"]],
+    "nginx_headers": [{"X Odd": "1"}, {"X-Odd": 'a"b'}, {"X-Odd": "two\nlines"}],
+    "nginx_http_settings": [{"gzip": "on; }"}, {"my directive": "on"}],
+    "nginx_server_settings": [{"etag": "on;"}, {"etag": "on\n"}, ["etag on"]],
+    "postgresql_port": [0, 70000, "5432x"],
+    "postgresql_version": ["old", "9.6", 5],
+    "postgresql_max_connections": [1],
+    "postgresql_listen_addresses": [["local host"], ["a,b"]],
+    "postgresql_databases": [
+        {"My Database": DATABASE},
+        {"clinic": {"password": SECRET}},
+        {"clinic": {"owner": "clinic"}},
+        {"clinic": DATABASE | {"password": "short"}},
+        {"clinic": DATABASE | {"privileges": "ALL"}},
+        {"clinic": DATABASE | {"owner": "clinic; DROP"}},
+        {"clinic": "clinic"},
+    ],
+    "postgresql_settings": [{"log min": 1}, {"work_mem": "1\nMB"}],
+    "redis_port": [0, 70000, "6379x"],
+    "redis_password": [ABSENT, "", "short", f"{SECRET} {SECRET}", f"{SECRET}\n"],
+    "redis_bind": [[], ["local host"], ["127.0.0.1 0.0.0.0"]],
+    "redis_maxmemory_mb": [1, "1gb"],
+    "redis_settings": [{"max clients": 1}, {"timeout": "0\nbind *"}],
+    "ufw_allow": [[0], [70000], ["http"], ["80;"], ["6000:70000"], ["6010:6000"]],
+    "ufw_rules": [[{"port": 22, "policy": "deny"}], [{"rule": "drop", "port": 22}], ["allow 22"]],
+    "ufw_logging": ["loud"],
+    "certbot_source": ["magic"],
+    "ca_certificates_files": [["ca.txt"], ["ca"]],
+}  # fmt: skip
+ROWS = {
+    f"{variable}-{number}": (variable, value)
+    for variable, values in BAD.items()
+    for number, value in enumerate(values)
+}
+# Free texts and derived paths: nothing to refuse before they are used.
+FREE = {
+    "app_install_environment",
+    "app_secrets",
+    "app_secret_key",
+    "app_database_password",
+    "app_broker_password",
+}
+FREE |= {
+    "app_database_url",
+    "app_broker_url",
+    "app_current",
+    "app_project",
+    "app_venv",
+    "app_shared",
+}
+FREE |= {"app_static_root", "app_media_root", "app_manage"}
+
+GOOD = {
+    "example": {},
+    "names": {"app_domains": ["localhost", "*.example.com", "xn--zrich-kva.ch"]},
+    "addresses": {"app_domains": ["203.0.113.7", "2001:db8::7", "[::1]"]},
+    "git by ssh": {"app_source": {"git": "git@example.com:team/clinic.git", "ref": "release/1.2"}},
+    "git by token": {
+        "app_source": {"git": "https://oauth2:token@example.com/clinic.git", "ref": "v1.0.0-rc.1"},
+    },
+    "environment": {"app_environment": {"_KEY": "it's \"$y\" \\", "NONE": "", "NUMBER": 1}},
+    "braces": {"app_environment": {"KEY": Unsafe("{{ not a template }} {% nor this %}")}},
+    "managed": {
+        "app_database": f"{URL}:25060/clinic?sslmode=require",
+        "app_broker": f"rediss://default:{SECRET}@host:65535/1",
+    },
+    "IPv6 database": {"app_database": f"postgresql://clinic:{SECRET}@[2001:db8::1]:5432/clinic"},
+    "socket database": {"app_database": "postgresql:///clinic"},
+    "no services": {"app_database": "none", "app_broker": "none", "app_celery": ""},
+    "quirks": {
+        "app_directory": "backend/src",
+        "app_settings_module": "config.settings.production",
+        "app_celery": "config.celery:app",
+        "app_requirements": ["requirements/production.txt"],
+        "app_packages": ["psycopg[binary]", "setuptools<81", "x @ https://example.com/x.whl"],
+        "app_apt_packages": ["libpq-dev", "g++", "libstdc++6"],
+        "app_shared_directories": ["media", "logs", "var/exports", ".cache"],
+        "app_dotenv": ".env",
+        "app_python": "3.13",
+    },
+    "sizes": {
+        "nginx_client_max_body_size": "1g", "gunicorn_workers": 4, "gunicorn_max_requests": 0,
+        "ufw_allow": ["80", 443, "6000:6010"],
+    },
+    "numbers as text": {"redis_port": "6380", "postgresql_port": "5433", "gunicorn_timeout": "45"},
+    "rules": {
+        "ufw_rules": [{"rule": "allow", "port": 5432, "proto": "tcp", "from_ip": "10.0.0.0/24"}],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory):
+    """What a run told: of each row the roles whose variables it holds."""
+    hosts = {}
+    for row, (variable, value) in ROWS.items():
+        role = next(role for role in ROLES if variable.startswith(f"{role}_"))
+        hosts[f"bad {row}"] = EXAMPLE | {variable: value, "checked": [role]}
+    for row, values in GOOD.items():
+        concerned = [r for r in ROLES if any(variable.startswith(f"{r}_") for variable in values)]
+        hosts[f"good {row}"] = EXAMPLE | values | {"checked": concerned or ROLES}
+    return play(tmp_path_factory.mktemp("values"), hosts, [validate("{{ checked }}")])
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_refused_by_name(told, row):
+    variable, value = ROWS[row]
+    message = told.failed.get(f"bad {row}", "")
+    assert message, f"{variable}: {value!r} is let through"
+    assert re.search(rf"\b{variable}\b", message), message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize("row", GOOD)
+def test_let_through(told, row):
+    assert told.failed.get(f"good {row}", "") == ""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_variable_has_a_bad_row(role):
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())[
+        "argument_specs"
+    ]
+    assert specs["validate"]["options"] == specs["main"]["options"]
+    assert set(specs["main"]["options"]) - FREE - set(BAD) == set()

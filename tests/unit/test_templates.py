@@ -1,0 +1,419 @@
+"""Every template, rendered by Ansible for several hosts and read by the program it is for."""
+
+import py_compile
+import re
+import runpy
+import subprocess
+
+import dotenv
+import environ
+import gunicorn.config
+import pytest
+import yaml
+from conftest import EXAMPLE, ROLES, ROOT, Unsafe, play
+
+NASTY = yaml.safe_load((ROOT / "tests" / "environment.yml").read_text())
+NASTY = {name: Unsafe(value) if "{" in value else value for name, value in NASTY.items()}
+
+SOURCE = {"directory": "/nowhere"}
+MINIMAL = {"app_name": "mini", "app_source": SOURCE, "app_domains": ["example.com"]}
+SETS = {
+    "example": EXAMPLE,
+    "minimal": MINIMAL,
+    "nasty": MINIMAL
+    | {
+        "app_name": "nasty_app_1",
+        "app_root": "/srv/web/nasty-app_1.d",
+        "app_directory": "backend/src",
+        "app_settings_module": "config.settings.production",
+        "app_wsgi": "config.wsgi:application",
+        "app_celery": "config.celery:app",
+        "app_domains": [
+            "example.com",
+            "*.example.com",
+            "203.0.113.7",
+            "2001:db8::7",
+            "[2001:db8::8]",
+            "localhost",
+        ],
+        "app_environment": NASTY,
+        "app_dotenv": ".env",
+        "app_shared_directories": ["media", "logs", "var/exports"],
+        "nginx_server_settings": {"etag": "on", "large_client_header_buffers": "4 32k"},
+        "nginx_http_settings": {"server_names_hash_max_size": 2048},
+        "nginx_headers": {"X-Odd": "it's; {braces} #1", "X-Frame-Options": ""},
+        "nginx_rate_limit_exempt": ["10.0.0.0/8", "2001:db8::/32"],
+        "nginx_rate_limit": 0.01,
+        "postgresql_settings": {"application_name": "it's", "log_statement": "ddl"},
+        "redis_settings": {"timeout": 0},
+        "gunicorn_settings": {
+            "accesslog": "-",
+            "keepalive": 5,
+            "preload_app": True,
+            "raw_env": ["A=it's"],
+        },
+        "celery_worker_queues": ["celery", "mail.high"],
+        "celery_worker_options": ["--pool=threads"],
+        "celery_beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
+    },
+    "managed": MINIMAL
+    | {
+        "app_celery": "mini",
+        "app_database": "postgresql://doadmin:s3cr%40t@db.example.com:25060/defaultdb?sslmode=require",
+        "app_broker": "rediss://default:s3cr%40t@redis.example.com:25061/0",
+        "app_static_url": "/assets/",
+        "nginx_upstream": ["10.0.0.2:8000", "10.0.0.3:8000"],
+    },
+    "none": MINIMAL | {"app_database": "none", "app_broker": "none"},
+    "small": EXAMPLE
+    | {"facts": {"distribution_release": "bookworm", "processor_nproc": 1, "memtotal_mb": 456}},
+    "large": EXAMPLE
+    | {"facts": {"distribution_release": "trixie", "processor_nproc": 64, "memtotal_mb": 257000}},
+}
+TEMPLATES = {
+    role: sorted(path.name for path in (ROOT / "roles" / role / "templates").glob("*.j2"))
+    for role in ROLES
+}
+SHARED = {path.name for path in (ROOT / "templates").glob("*.j2")}
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """Texts by host, role and file, and the process environment as "environment"."""
+    show = {
+        f"{role}/{name.removesuffix('.j2')}": f"{role}/templates/{name}"
+        for role, names in TEMPLATES.items()
+        for name in names
+    }
+    show |= {
+        f"shared/{name.removesuffix('.j2')}": f"nginx/templates/_shared/{name}"
+        for name in SHARED - {"app.service.j2"}
+    }
+    msg = {
+        key: f"{{{{ lookup('ansible.builtin.template', '{ROOT}/roles/{path}') }}}}"
+        for key, path in show.items()
+    }
+    told = play(
+        tmp_path_factory.mktemp("rendered"),
+        SETS,
+        [{"ansible.builtin.debug": {"msg": msg | {"environment": "{{ __app_environment }}"}}}],
+    )
+    assert not told.failed
+    return told.said
+
+
+@pytest.fixture(params=SETS)
+def texts(rendered, request):
+    return rendered[request.param]
+
+
+def test_no_template_is_left_out():
+    everywhere = {
+        str(path.relative_to(ROOT / "roles")) for path in ROOT.glob("roles/*/templates/**/*.j2")
+    }
+    assert {f"{role}/templates/{name}" for role, names in TEMPLATES.items() for name in names} == {
+        path for path in everywhere if "/_shared/" not in path
+    }
+    sources = "".join(path.read_text() for path in ROOT.glob("roles/*/templates/*.j2"))
+    tasks = "".join(path.read_text() for path in ROOT.glob("roles/*/tasks/*.yml"))
+    assert SHARED == {
+        name
+        for name in SHARED
+        if f'extends "_shared/{name}"' in sources or f"_shared/{name}" in tasks
+    }
+
+
+def test_every_file_has_a_reader(rendered):
+    read = {
+        "app/dotenv", "app/environment", "app/manage", "app/tmpfiles.conf", "environment",
+        "celery_beat/celery-beat.service", "celery_worker/celery.service",
+        "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
+        "nginx/nginx.conf", "nginx/site.conf", "postgresql/postgresql.conf",
+        "redis/redis.conf", "shared/restart.conf",
+    }  # fmt: skip
+    assert set(rendered["example"]) == read
+
+
+def test_nothing_is_left_to_render(texts):
+    for name, text in texts.items():
+        if name not in ("environment", "app/environment", "app/dotenv"):
+            assert "{{" not in text and "{%" not in text, name
+            assert "Ansible managed" in text, name
+            assert text.endswith("\n"), name
+
+
+# --- nginx ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nginx(texts, tmp_path, parser):
+    """Give a function that tests the rendered configuration, changed by replacing a text."""
+    mime_types = tmp_path / "etc" / "nginx" / "mime.types"
+    enabled = tmp_path / "etc" / "nginx" / "sites-enabled"
+    for directory in (
+        enabled,
+        tmp_path / "var" / "log" / "nginx",
+        tmp_path / "run",
+        tmp_path / "body",
+    ):
+        directory.mkdir(parents=True)
+    mime_types.write_text("types { text/html html; text/css css; }\n")
+
+    def test(old="", new=""):
+        for name, path in {"nginx.conf": "nginx.conf", "site.conf": "sites-enabled/site"}.items():
+            text = re.sub(
+                r"(/etc/nginx|/var/log|/run/nginx\.pid)", rf"{tmp_path}\1", texts[f"nginx/{name}"]
+            )
+            # An ordinary user may not bind to port 80; what nginx then reads is the same.
+            text = re.sub(r"(listen \S*?)80\b", r"\g<1>18080", text)
+            (tmp_path / "etc" / "nginx" / path).write_text(text.replace(old, new) if old else text)
+        command = [*parser("nginx", "nginx"), "-t", "-e", "stderr", "-p", f"{tmp_path}/"]
+        return subprocess.run(
+            [
+                *command,
+                "-c",
+                "etc/nginx/nginx.conf",
+                "-g",
+                f"client_body_temp_path {tmp_path}/body;",
+            ][:-2],
+            capture_output=True,
+            text=True,
+        )
+
+    return test
+
+
+def test_nginx_accepts_it(nginx):
+    done = nginx()
+    assert done.returncode == 0, done.stderr
+    told = [
+        line
+        for line in done.stderr.splitlines()
+        if "[warn]" in line and '"user" directive' not in line
+    ]
+    assert not told
+
+
+def test_nginx_would_have_said_so(nginx):
+    assert nginx("proxy_pass", "proxy_pas").returncode != 0
+    assert nginx("limit_req zone=", "limit_req zone=other").returncode != 0
+
+
+def test_server_names_and_addresses(rendered):
+    names = re.search(r"^    server_name (.*);", rendered["nasty"]["nginx/site.conf"], re.M)[
+        1
+    ].split()
+    assert names == [
+        "example.com",
+        "*.example.com",
+        "203.0.113.7",
+        "[2001:db8::7]",
+        "[2001:db8::8]",
+        "localhost",
+    ]
+
+
+# --- systemd ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def verify(tmp_path, parser):
+    """Give a function that has systemd read units, in a root where all they name is there."""
+
+    def run(units):
+        place = tmp_path / "etc" / "systemd" / "system"
+        place.mkdir(parents=True, exist_ok=True)
+        for target in (
+            "sysinit",
+            "basic",
+            "shutdown",
+            "network-online",
+            "multi-user",
+            "sockets",
+            "sysinit",
+        ):
+            (place / f"{target}.target").write_text(
+                "[Unit]\nDescription=Stand-in\nDefaultDependencies=no\n"
+            )
+        for name, text in units.items():
+            (place / name).write_text(text)
+            for program in re.findall(r"^Exec\w+=[-@:+!]*(/\S+)", text, re.M):
+                path = tmp_path / program.lstrip("/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+                path.chmod(0o755)
+        command = [
+            *parser("systemd-analyze", "systemd"),
+            f"--root={tmp_path}",
+            "verify",
+            "--man=no",
+        ]
+        done = subprocess.run([*command, *units], capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    return run
+
+
+UNITS = {
+    "gunicorn.service": "gunicorn/gunicorn.service",
+    "gunicorn.socket": "gunicorn/gunicorn.socket",
+    "celery.service": "celery_worker/celery.service",
+    "celery-beat.service": "celery_beat/celery-beat.service",
+}
+
+
+def test_systemd_accepts_the_units(texts, verify):
+    assert verify({name: texts[key] for name, key in UNITS.items()}) == (0, "")
+
+
+def test_systemd_accepts_the_drop_in(texts, verify):
+    service = "[Service]\nExecStart=/bin/true\n" + texts["shared/restart.conf"]
+    assert verify({"server.service": service}) == (0, "")
+
+
+def test_systemd_would_have_said_so(rendered, verify):
+    unit = rendered["example"]["celery_worker/celery.service"]
+    for wrong in (
+        unit.replace("RestartSec", "RestartSecs"),
+        unit.replace("ExecStart=/", "ExecStart="),
+    ):
+        assert verify({"celery.service": wrong})[1]
+
+
+def test_one_unit_is_one_file_and_starts_at_boot(texts):
+    for key in UNITS.values():
+        text = texts[key]
+        assert "WantedBy=" in text, key
+        if key.endswith(".service"):
+            assert re.search(r"^User=(?!root$)\w+$", text, re.M), key
+            assert re.search(r"^Restart=always$", text, re.M), key
+
+
+def test_tmpfiles_declare_what_systemd_knows(texts):
+    line = re.compile(r"(d|L) /\S+ (-|[0-7]{4}) (-|\w+) (-|[\w-]+) -( /\S+)?")
+    for text in texts["app/tmpfiles.conf"].splitlines():
+        assert text.startswith("#") or line.fullmatch(text), text
+
+
+# --- Gunicorn ---------------------------------------------------------------------------------
+
+
+def test_gunicorn_takes_every_setting(texts, tmp_path):
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(texts["gunicorn/gunicorn.conf.py"])
+    py_compile.compile(str(path), cfile=str(tmp_path / "compiled"), doraise=True)
+    config = gunicorn.config.Config()
+    settings = {
+        name: value for name, value in runpy.run_path(str(path)).items() if not name.startswith("_")
+    }
+    for name, value in settings.items():
+        config.set(name, value)
+    assert set(settings) <= set(config.settings)
+    assert config.worker_class_str == "gthread"
+    assert 1 <= config.workers <= 65
+
+
+def test_the_hosts_size_decides(rendered):
+    def workers(host):
+        return int(
+            re.search(r"^workers = (\d+)$", rendered[host]["gunicorn/gunicorn.conf.py"], re.M)[1]
+        )
+
+    assert [workers(host) for host in ("small", "example", "large")] == [1, 3, 65]
+    concurrency = {
+        host: re.search(r"--concurrency=(\d+)", rendered[host]["celery_worker/celery.service"])[1]
+        for host in SETS
+    }
+    assert [concurrency[host] for host in ("small", "example", "large")] == ["1", "2", "64"]
+
+
+# --- The environment ----------------------------------------------------------------------------
+
+
+def expected(host, texts):
+    """The process environment, the user's values taken from the table and not from Ansible."""
+    values = {name: str(value) for name, value in texts["environment"].items()}
+    return values | {
+        name: str(value) for name, value in SETS[host].get("app_environment", {}).items()
+    }
+
+
+@pytest.fixture(params=SETS)
+def host(request):
+    return request.param
+
+
+def test_the_shell_reads_the_environment(rendered, host, tmp_path):
+    path = tmp_path / "environment"
+    path.write_text(rendered[host]["app/environment"])
+    told = subprocess.run(
+        ["env", "-i", "sh", "-c", 'set -a; . "$0"; exec /usr/bin/env -0', path],
+        capture_output=True,
+        text=True,
+    )
+    assert not told.stderr
+    read = dict(line.split("=", 1) for line in told.stdout.split("\0") if line)
+    want = expected(host, rendered[host])
+    assert {name: read.get(name) for name in want} == want
+    assert set(read) - set(want) <= {"PWD", "OLDPWD", "SHLVL", "_"}
+
+
+def test_python_dotenv_reads_the_dotenv_file(rendered, host, tmp_path):
+    path = tmp_path / ".env"
+    path.write_text(rendered[host]["app/dotenv"])
+    assert dotenv.dotenv_values(path, interpolate=False) == expected(host, rendered[host])
+
+
+def test_python_dotenv_reads_it_as_projects_do(rendered, host, tmp_path, monkeypatch):
+    """load_dotenv() interpolates ${NAME} in any quotes, so a value with it cannot survive there."""
+    path = tmp_path / ".env"
+    path.write_text(rendered[host]["app/dotenv"])
+    want = {
+        name: value for name, value in expected(host, rendered[host]).items() if "${" not in value
+    }
+    read = dotenv.dotenv_values(path)
+    assert {name: read.get(name) for name in want} == want
+
+
+def test_django_environ_reads_the_dotenv_file(rendered, host, tmp_path, monkeypatch):
+    path = tmp_path / ".env"
+    path.write_text(rendered[host]["app/dotenv"])
+    monkeypatch.setattr(environ.Env, "ENVIRON", {})
+    environ.Env.read_env(str(path), overwrite=True)
+    assert environ.Env.ENVIRON == expected(host, rendered[host])
+
+
+def test_the_manage_command_is_a_shell_script(texts, tmp_path):
+    path = tmp_path / "manage"
+    path.write_text(texts["app/manage"])
+    done = subprocess.run(["sh", "-n", path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_managed_services_are_what_the_application_gets(rendered):
+    values = rendered["managed"]["environment"]
+    assert values["DATABASE_URL"] == SETS["managed"]["app_database"]
+    assert values["REDIS_URL"] == values["CELERY_BROKER_URL"] == SETS["managed"]["app_broker"]
+    assert not {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"} & set(
+        rendered["none"]["environment"]
+    )
+
+
+# --- PostgreSQL and Redis -----------------------------------------------------------------------
+
+
+def test_postgresql_settings_are_quoted(texts):
+    for text in texts["postgresql/postgresql.conf"].splitlines():
+        assert text.startswith("#") or re.fullmatch(r"[a-z_.]+ = '([^']|'')*'", text), text
+
+
+def test_redis_settings_are_one_line_each(rendered, host):
+    lines = [
+        line for line in rendered[host]["redis/redis.conf"].splitlines() if not line.startswith("#")
+    ]
+    settings = dict(line.split(" ", 1) for line in lines)
+    assert len(settings["requirepass"]) == 40
+    assert settings["maxmemory-policy"] == "noeviction"
+    assert settings["appendonly"] == "yes"
+    assert int(settings["maxmemory"].removesuffix("mb")) >= 64
+    assert all(address.lstrip("-") in ("127.0.0.1", "::1") for address in settings["bind"].split())
