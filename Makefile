@@ -56,7 +56,7 @@ molecule: $(STAMP) ## One Molecule scenario on fresh droplets: SCENARIO=default
 	@$(BIN)/python -m tools.engine up
 	@$(BIN)/molecule test --scenario-name $(SCENARIO)
 
-bench: $(STAMP) ## Measure provisioning and serving on the demo's droplet
+bench: $(STAMP) ## Measure provisioning and serving beside a plain bash script, on fresh droplets
 	@$(BIN)/python -m tools.bench
 
 docs: $(STAMP) ## Write the generated parts of the documents anew

@@ -71,7 +71,6 @@ bench:
       app_domains: [127.0.0.1, localhost]
       app_environment:
         DEFAULT_FROM_EMAIL: clinic@example.com
-        THROTTLE_ANON: 1000000/s # the sample's own limit would be what is measured
       ca_certificates_files: "{{{{ query('ansible.builtin.fileglob', '{authorities}/*.crt') }}}}"
 """
 ROWS = """

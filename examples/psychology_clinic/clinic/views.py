@@ -85,10 +85,7 @@ def request_facts(request: HttpRequest) -> dict[str, str | int]:
 @never_cache
 @require_safe
 def status(request: HttpRequest) -> JsonResponse:
-    """Ask every component; 200 when all answer, 503 with the names of those that do not.
-
-    A plain view: DRF's throttle needs Redis, one of the things asked about.
-    """
+    """Ask every component; 200 when all answer, 503 with the names of those that do not."""
     checks = run_checks()
     down = [name for name, check in checks.items() if check["ok"] is False]
     ok = all(check["ok"] for check in checks.values())

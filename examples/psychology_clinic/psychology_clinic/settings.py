@@ -192,7 +192,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 # --- API ------------------------------------------------------------------------------------
 # This sample has no log-in on purpose: `curl` it straight after `make demo`. A real clinic
-# starts with SessionAuthentication and IsAuthenticated here.
+# starts with SessionAuthentication and IsAuthenticated here. Nginx limits the rates.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
@@ -200,9 +200,6 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
     "PAGE_SIZE": 20,
-    "DEFAULT_THROTTLE_CLASSES": ["clinic.throttles.AnonThrottle"],
-    "DEFAULT_THROTTLE_RATES": {"anon": env.str("THROTTLE_ANON", default="600/min")},
-    "NUM_PROXIES": 1,  # The client is the last address in X-Forwarded-For: Nginx wrote it.
 }
 
 # --- Logging: stderr, which journald keeps --------------------------------------------------
