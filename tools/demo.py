@@ -363,6 +363,8 @@ def clean() -> None:
                         raise
     shutil.rmtree(CACHE, ignore_errors=True)
     shutil.rmtree(SECRETS, ignore_errors=True)
+    if SECRETS.parent.is_dir() and not any(SECRETS.parent.iterdir()):
+        SECRETS.parent.rmdir()  # another inventory's secrets stay
     if others:
         print(f"  Kept: {others} other droplet(s), with their image and key")
         return

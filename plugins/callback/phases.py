@@ -266,7 +266,7 @@ class CallbackModule(DefaultCallback):
 
     @_unless_plain
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        """Count the result and explain it, unless the play goes on or has a rescue that explains."""
+        """Count the result and explain it, unless the play goes on or has a rescue that does."""
         rescued = _is_rescued(result.task)
         self._count(result, "ignored" if ignore_errors else "rescued" if rescued else "failed")
         self._handle_warnings(result.result)
