@@ -32,16 +32,28 @@ def eventually(ask: Callable[[], Any], patience: float = 20.0) -> Any:
     return answer
 
 
+COMMAND = ["ansible-playbook", f"--inventory={INVENTORY}", "converge.yml"]
+
+
 def playbook(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run site.yml as Molecule's converge does, on all droplets."""
-    command = ["ansible-playbook", f"--inventory={INVENTORY}", "converge.yml", *arguments]
-    return subprocess.run(command, cwd=SCENARIO, capture_output=True, text=True)
+    return subprocess.run([*COMMAND, *arguments], cwd=SCENARIO, capture_output=True, text=True)
+
+
+def playbook_process(*arguments: str) -> subprocess.Popen[str]:
+    """Start such a run, and leave it to the caller."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*COMMAND, *arguments], cwd=SCENARIO, stdout=pipe, text=True, env=environment
+    )
 
 
 class Door:
     """The front door of a droplet: port 80 of its address, from another machine."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
         self.address = address
         self.url = f"http://{address}"
         self.session = requests.Session()
@@ -70,7 +82,7 @@ def door(host: Host) -> Door:
     name = host.backend.get_pytest_id().rpartition("//")[2]
     container = docker.from_env().containers.get(name)
     networks = container.attrs["NetworkSettings"]["Networks"]
-    return Door(next(network["IPAddress"] for network in networks.values()))
+    return Door(name, next(network["IPAddress"] for network in networks.values()))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import playbook
+from conftest import playbook, playbook_process
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +16,20 @@ def answers(host, door):
         return door.ask("/health/").status_code, process
 
     return told
+
+
+# What cannot be released, and the variable that the message should name. Each stops one step later.
+BAD_RELEASES = {
+    "no such repository": ({"app_source": {"git": "file:///nowhere", "ref": "main"}}, "app_source"),
+    "a package that is nowhere": ({"app_packages": ["no-such-package==0.0"]}, "app_packages"),
+    "no such settings": (
+        {"app_settings_module": "psychology_clinic.nothing"},
+        "app_settings_module",
+    ),
+    "no such application": ({"app_wsgi": "psychology_clinic.wsgi:nothing"}, "app_wsgi"),
+    "a broker that refuses": ({"app_broker_password": "x" * 20}, "app_broker"),
+    "a database that refuses": ({"app_database_password": "x" * 20}, "app_database"),
+}
 
 
 def changed(told):
@@ -33,14 +47,26 @@ def refused():
 
 
 @pytest.fixture(scope="session")
+def cut_off():
+    """Kill a run, which nothing can tidy up after, while it has a change to make."""
+    values = json.dumps({"gunicorn_timeout": 31})
+    with playbook_process("--extra-vars", values) as run:
+        for line in run.stdout:
+            if line.startswith("  gunicorn"):  # installed, and not in force before the end
+                run.kill()
+                break
+    return run.returncode
+
+
+@pytest.fixture(scope="session")
 def broken():
     settings = {"nginx_server_settings": {"client_max_body_size": "1m"}}  # a second one
     return playbook("--tags", "nginx", "--extra-vars", json.dumps(settings))
 
 
 @pytest.fixture(scope="session")
-def repaired(broken):
-    assert broken.returncode
+def repaired(broken, cut_off):
+    assert broken.returncode and cut_off
     return playbook()
 
 
@@ -62,6 +88,23 @@ def test_a_bad_value_stops_the_run_before_anything_is_touched(refused, answers):
     assert answers()[0] == 200
 
 
+@pytest.mark.parametrize(("values", "variable"), BAD_RELEASES.values(), ids=BAD_RELEASES)
+def test_a_bad_release_leaves_the_site_as_it_was(host, door, values, variable):
+    def state():
+        current = host.check_output("readlink /var/www/clink-backend/current")
+        environment = host.file("/etc/psychology_clinic/environment").sha256sum
+        process = host.check_output("systemctl show --property=MainPID --value gunicorn")
+        return door.ask("/api/users/").status_code, current, environment, process
+
+    before = state()
+    run = playbook("--limit", door.name, "--tags", "app", "--extra-vars", json.dumps(values))
+    assert run.returncode != 0
+    assert variable in run.stdout + run.stderr
+    assert "the site is as it was" in run.stdout + run.stderr
+    assert state() == before
+    assert before[0] == 200
+
+
 def test_a_broken_nginx_configuration_leaves_the_old_site(host, request, answers):
     before = answers()
     broken = request.getfixturevalue("broken")
@@ -76,4 +119,5 @@ def test_the_next_run_repairs_it(host, request, answers):
     repaired = request.getfixturevalue("repaired")
     assert repaired.returncode == 0, repaired.stdout + repaired.stderr
     assert not host.file("/run/django_stack").exists
+    assert "timeout = 30" in host.file("/etc/gunicorn.conf.py").content_string
     assert answers()[0] == 200
