@@ -131,8 +131,7 @@ def parser():
         place = PARSERS / package
         if not (place / ".complete").exists():
             _fetch(package, place)
-        programs = (path for path in place.rglob(program) if path.is_file())
-        fetched = next(path for path in programs if os.access(path, os.X_OK))
+        fetched = next(path for path in place.rglob(f"*bin/{program}"))
         libraries = {str(path.parent) for path in place.rglob("*.so*")}
         return ["env", f"LD_LIBRARY_PATH={':'.join(sorted(libraries))}", str(fetched)]
 

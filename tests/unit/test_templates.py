@@ -150,12 +150,7 @@ def nginx(texts, tmp_path, parser):
     """Give a function that tests the rendered configuration, changed by replacing a text."""
     mime_types = tmp_path / "etc" / "nginx" / "mime.types"
     enabled = tmp_path / "etc" / "nginx" / "sites-enabled"
-    for directory in (
-        enabled,
-        tmp_path / "var" / "log" / "nginx",
-        tmp_path / "run",
-        tmp_path / "body",
-    ):
+    for directory in (enabled, tmp_path / "var" / "log" / "nginx", tmp_path / "run"):
         directory.mkdir(parents=True)
     mime_types.write_text("types { text/html html; text/css css; }\n")
 
@@ -164,21 +159,16 @@ def nginx(texts, tmp_path, parser):
             text = re.sub(
                 r"(/etc/nginx|/var/log|/run/nginx\.pid)", rf"{tmp_path}\1", texts[f"nginx/{name}"]
             )
+            # nginx makes these even for a test; /var/lib/nginx is there only where it is installed.
+            kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            places = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+            text = text.replace("http {", f"http {{ {places}")
             # An ordinary user may not bind to port 80; what nginx then reads is the same.
             text = re.sub(r"(listen \S*?)80\b", r"\g<1>18080", text)
             (tmp_path / "etc" / "nginx" / path).write_text(text.replace(old, new) if old else text)
         command = [*parser("nginx", "nginx"), "-t", "-e", "stderr", "-p", f"{tmp_path}/"]
-        return subprocess.run(
-            [
-                *command,
-                "-c",
-                "etc/nginx/nginx.conf",
-                "-g",
-                f"client_body_temp_path {tmp_path}/body;",
-            ][:-2],
-            capture_output=True,
-            text=True,
-        )
+        command += ["-c", "etc/nginx/nginx.conf"]
+        return subprocess.run(command, capture_output=True, text=True)
 
     return test
 
