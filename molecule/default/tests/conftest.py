@@ -33,19 +33,22 @@ def eventually(ask: Callable[[], Any], patience: float = 20.0) -> Any:
 
 
 COMMAND = ["ansible-playbook", f"--inventory={INVENTORY}", "converge.yml"]
+# Molecule, or the caller's terminal, may have asked for colours; the tests read plain lines.
+ENVIRONMENT = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"}
 
 
 def playbook(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run site.yml as Molecule's converge does, on all droplets."""
-    return subprocess.run([*COMMAND, *arguments], cwd=SCENARIO, capture_output=True, text=True)
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=SCENARIO, env=ENVIRONMENT, capture_output=True, text=True
+    )
 
 
 def playbook_process(*arguments: str) -> subprocess.Popen[str]:
     """Start such a run, and leave it to the caller."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        [*COMMAND, *arguments], cwd=SCENARIO, stdout=pipe, text=True, env=environment
+        [*COMMAND, *arguments], cwd=SCENARIO, env=ENVIRONMENT, stdout=pipe, text=True
     )
 
 
