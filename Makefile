@@ -6,6 +6,7 @@ SCENARIO ?= default
 BIN      := .venv/bin
 STAMP    := .venv/.stamp
 SAMPLE   := examples/psychology_clinic
+FAILURES := .cache/molecule-failures.txt
 
 # ansible-playbook, ansible-lint and molecule find each other through PATH;
 # uv must not fall back to an interpreter that it would have to download.
@@ -33,7 +34,7 @@ demo-clean: ## Remove all that `make demo` made, except .venv and packages (`mak
 droplet: $(STAMP) ## Only the bare droplet of the demo: ssh on 127.0.0.1:2222
 	@$(BIN)/python -m tools.demo droplet
 
-test: lint molecule unit ## All checks: lint, the default Molecule scenario, the unit tests
+test: lint molecule-default molecule-releases unit ## All checks: lint, both Molecule scenarios, the unit tests
 
 lint: $(STAMP) ## ansible-lint, yamllint, ruff, mypy, and the generated documents
 	@$(BIN)/ruff check --quiet --cache-dir .cache/ruff
@@ -52,9 +53,14 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 	fi
 	@$(BIN)/pytest tests/unit
 
-molecule: $(STAMP) ## One Molecule scenario on fresh droplets: SCENARIO=default
+molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default or releases
+
+# Molecule's recap is long, and a log is read from its end: what failed is said again after it.
+molecule-%: $(STAMP)
 	@$(BIN)/python -m tools.engine up
-	@$(BIN)/molecule test --scenario-name $(SCENARIO)
+	@rm -f $(FAILURES)
+	@$(BIN)/molecule --base-config molecule/base.yml test --scenario-name $* \
+		|| { [ ! -e $(FAILURES) ] || cat $(FAILURES); exit 1; }
 
 bench: $(STAMP) ## Measure provisioning and serving beside a plain bash script, on fresh droplets
 	@$(BIN)/python -m tools.bench

@@ -26,6 +26,9 @@ BAD = {
         {"git": "--upload-pack=id"},
         {"git": "https://example.com/x.git", "ref": "--force"},
         {"git": "https://example.com/x.git", "ref": "main branch"},
+        {"archive": "clinic.zip"},
+        {"archive": "https://example.com/my clinic.tar"},
+        {"archive": "https://example.com/x.tar", "checksum": "sha256"},
     ],
     "app_root": [
         "var/www/clinic", "/", "/srv", "/var/www/../../etc", "/var/www/my clinic",
@@ -81,6 +84,19 @@ BAD = {
     "app_apt_packages": [["libpq dev"], ["-o=x"], ["Libpq"]],
     "app_shared_directories": [["../media"], ["/media"], ["media files"], ["a/../../b"]],
     "app_dotenv": ["../.env", "/etc/.env", "my .env"],
+    "app_deploy_key": ["~/.ssh/id_ed25519", "ssh-ed25519 AAAA me@host"],
+    "app_before_migrate": [[1], [{"command": "yarn build"}], "yarn build"],
+    "app_after_switch": [[None], [{"task": "x.yml"}]],
+    "app_releases_keep": [0, "all", 1000],
+    "app_static_keep": [-1, "a day"],
+    "app_check_fail_level": ["error", ""],
+    "app_migrate_lock_timeout": [0, "5s"],
+    "app_migrate_tries": [0, "often"],
+    "app_retry": ["please"],
+    "app_unlock": ["please"],
+    "app_rollback_to": ["main", "../x", "5f2c0d9a1b3e-07ccbf\n", "-"],
+    "app_rollback_past_migrations": ["please"],
+    "gunicorn_handover_reserve": [-1, "much"],
     "app_user": ["root", "my user", "1user", "User"],
     "app_web_group": ["www data", ""],
     "app_environment_file": ["environment", "/etc/../environment"],
@@ -169,7 +185,7 @@ FREE |= {
     "app_venv",
     "app_shared",
 }
-FREE |= {"app_static_root", "app_media_root", "app_manage"}
+FREE |= {"app_static_root", "app_media_root", "app_manage", "app_run"}
 
 GOOD = {
     "example": {},
@@ -202,6 +218,15 @@ GOOD = {
     "sizes": {
         "nginx_client_max_body_size": "1g", "gunicorn_workers": 4, "gunicorn_max_requests": 0,
         "ufw_allow": ["80", 443, "6000:6010"],
+    },
+    "archive": {
+        "app_source": {"archive": "https://example.com/v1.tar.gz", "checksum": "sha256:0f"}
+    },
+    "agent": {"app_source": {"git": "git@example.com:team/clinic.git", "agent": True}},
+    "deploying": {
+        "app_deploy_key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+        "app_before_migrate": ["yarn build", {"tasks": "/srv/tasks.yml"}],
+        "app_rollback_to": "5f2c0d9a1b3e-07ccbf", "app_retry": "true",
     },
     "numbers as text": {"redis_port": "6380", "postgresql_port": "5433", "gunicorn_timeout": "45"},
     "rules": {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from conftest import NAME, eventually
+from droplets import NAME, eventually
 
 
 def test_everything_is_green(door):

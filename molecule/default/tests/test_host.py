@@ -7,10 +7,8 @@ import socket
 
 import pytest
 import yaml
-from conftest import SCENARIO, eventually
+from droplets import APP, PROJECT, ROOT, eventually
 
-APP = "psychology_clinic"
-ROOT = "/var/www/clink-backend"
 SERVICES = ["nginx", "gunicorn", "celery", "celery-beat", "redis-server"]
 
 
@@ -85,7 +83,7 @@ def test_the_application_runs_as_its_user(host, unit):
 
 @pytest.mark.parametrize("unit", ["gunicorn", "celery", "celery-beat"])
 def test_every_value_reaches_the_process_as_it_is(environment, unit):
-    want = yaml.safe_load((SCENARIO.parents[1] / "tests" / "environment.yml").read_text())
+    want = yaml.safe_load((PROJECT / "tests" / "environment.yml").read_text())
     got = environment(unit)
     assert {name: got.get(name) for name in want} == want
 

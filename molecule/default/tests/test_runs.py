@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import playbook, playbook_process
+from droplets import changed, playbook, playbook_process
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,6 @@ BAD_RELEASES = {
     "a broker that refuses": ({"app_broker_password": "x" * 20}, "app_broker"),
     "a database that refuses": ({"app_database_password": "x" * 20}, "app_database"),
 }
-
-
-def changed(told):
-    return re.findall(r"changed=(\d+)", told)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""The table of marks, and what broken releases add."""

@@ -1,0 +1,354 @@
+"""What deploys and rollbacks do to those who are using the site: nothing that they would notice.
+
+The tests run in the order of this file; each leaves a site that works and a release that is live.
+"""
+
+import itertools
+import json
+import re
+import time
+from contextlib import contextmanager
+from functools import partial
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from droplets import (
+    APP,
+    PROJECT,
+    ROOT,
+    SCENARIO,
+    changed,
+    cut_off,
+    eventually,
+    playbook,
+    playbook_process,
+)
+from load import inside, load
+
+VALUES = yaml.safe_load((SCENARIO / "inventory/group_vars/all/releases.yml").read_text())
+REPOSITORY = urlsplit(VALUES["app_source"]["git"]).path
+DEPLOY, ROLLBACK, RELEASES = (
+    PROJECT / "playbooks" / f"{name}.yml" for name in ("deploy", "rollback", "releases")
+)
+BROKEN = ["no-import", "no-migration", "no-health", "no-requirements", "no-such-ref"]
+PAUSE = 1000  # ms that no request may take; importing the application takes longer under load
+AT_ONCE = 15  # s within which a run that may not begin says so
+TASKS = 500
+NUMBERS = itertools.count(2)  # good-1 is what converge.yml deploys
+LINES = {"ANSIBLE_STDOUT_CALLBACK": "default"}  # one for each task, as it begins
+
+
+def source(ref):
+    return ["--extra-vars", json.dumps({"app_source": VALUES["app_source"] | {"ref": ref}})]
+
+
+def deploy(ref, *arguments, **environment):
+    return playbook(*source(ref), *arguments, book=DEPLOY, **environment)
+
+
+def rollback(*values):
+    return playbook(*(f"--extra-vars={value}" for value in values), book=ROLLBACK)
+
+
+deploying = partial(playbook_process, book=DEPLOY, **LINES)
+
+
+def done(run):
+    """Return what a run printed that should have worked."""
+    if run.returncode:  # Molecule has Ansible say on stderr what failed; the end of this is kept
+        pytest.fail(run.stdout + run.stderr, pytrace=False)
+    return run.stdout
+
+
+def refused(run):
+    """Return what a run printed that should not have worked."""
+    assert run.returncode, run.stdout
+    return run.stdout + run.stderr
+
+
+def read_to_task(run, number):
+    """Read what a run prints until its task of that number begins."""
+    begun = (line for line in run.stdout if line.startswith("TASK ["))
+    assert next(itertools.islice(begun, number - 1, None), None), "the run has fewer tasks"
+
+
+class Site:
+    """The site as its owner asks for it on the host, and a visitor through nginx."""
+
+    def __init__(self, host, door):
+        self.host = host
+        self.door = door
+
+    def live(self):
+        return self.host.check_output(f"readlink {ROOT}/current").removeprefix("releases/")
+
+    def number(self):
+        return int(self.door.ask("/trials/release/").text)
+
+    def releases(self):
+        """Return what is written down of each release, the oldest first."""
+        record = json.loads(self.host.file(f"/etc/ansible/facts.d/{APP}.fact").content_string)
+        return dict(sorted(record["releases"].items(), key=lambda release: release[1]["at"]))
+
+    def in_state(self, state):
+        return [name for name, entry in self.releases().items() if entry["state"] == state]
+
+    def directories(self):
+        return set(self.host.check_output(f"ls {ROOT}/releases").split())
+
+    def processes(self):
+        units = "gunicorn celery celery-beat"
+        return self.host.check_output(f"systemctl show --property=MainPID --value {units}").split()
+
+
+@pytest.fixture(scope="module")
+def site(host, door):
+    return Site(host, door)
+
+
+@pytest.fixture
+def number():
+    """A release that has not been deployed yet."""
+    return next(NUMBERS)
+
+
+@pytest.fixture(scope="module")
+def loaded(door, figures):
+    """Load the site meanwhile, write down how it took it, and let no request fail."""
+
+    @contextmanager
+    def measured(what):
+        with load(door.name) as seen:
+            begun = time.monotonic()
+            yield seen
+            seconds = time.monotonic() - begun
+        figures.append(
+            {
+                "under load": what,
+                "s": f"{seconds:.1f}",
+                "requests": f"{seen.requests:,}",
+                "failed": f"{seen.failed}",
+                "p99, ms": f"{seen.p99:.0f}",
+                "longest, ms": f"{seen.longest:.0f}",
+            }
+        )
+        assert seen.failed == 0
+
+    return measured
+
+
+# --- Deploys --------------------------------------------------------------------------------------
+
+
+def test_the_load_alone_is_served(loaded):
+    with loaded("nothing") as seen:
+        time.sleep(10)
+    assert seen.longest < PAUSE
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_a_deploy_loses_no_request(site, loaded, number, turn):
+    with loaded(f"deploy {turn + 1}") as seen:
+        done(deploy(f"good-{number}"))
+        assert site.number() == number
+    assert seen.longest < PAUSE
+
+
+def test_a_page_that_is_open_still_finds_its_stylesheet(site, number):
+    link = site.door.ask("/trials/style/").text
+    style = site.door.ask(link).text
+    done(deploy(f"good-{number}"))
+    assert site.door.ask("/trials/style/").text != link
+    kept = site.door.ask(link)
+    assert (kept.status_code, kept.text) == (200, style)
+
+
+def test_the_same_deploy_again_changes_nothing(site):
+    live, processes = site.live(), site.processes()
+    told = done(deploy(site.releases()[live]["ref"]))
+    assert changed(told) == ["0"], told
+    assert (site.live(), site.processes()) == (live, processes)
+
+
+# --- Rollbacks ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_repository(host):
+    host.check_output(f"mv {REPOSITORY} {REPOSITORY}.away")
+    yield
+    host.check_output(f"mv {REPOSITORY}.away {REPOSITORY}")
+
+
+@pytest.fixture(scope="module")
+def pair(site):
+    """The live release, and the good one before it, which comes first."""
+    good = site.in_state("good")
+    return good[good.index(site.live()) - 1 :][:2]
+
+
+def number_of(site, release):
+    return int(site.releases()[release]["ref"].removeprefix("good-"))
+
+
+def test_a_rollback_needs_no_repository(site, loaded, no_repository):
+    *_, before, live = site.in_state("good")
+    assert site.live() == live
+    with loaded("rollback 1"):
+        done(rollback())
+        assert site.number() == number_of(site, before)
+    assert site.live() == before
+    assert site.in_state("left") == [live]
+
+
+@pytest.mark.parametrize("turn", range(9))
+def test_a_rollback_to_a_named_release_loses_no_request(site, loaded, pair, turn):
+    target = pair[turn % 2]
+    with loaded(f"rollback {turn + 2}"):
+        done(rollback(f"app_rollback_to={target}"))
+        assert site.number() == number_of(site, target)
+    assert site.live() == target
+
+
+def test_a_restart_by_hand_loses_no_request(host, loaded):
+    with loaded("systemctl restart gunicorn"):
+        host.check_output("systemctl restart gunicorn.service")
+
+
+# --- Broken releases ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ref", BROKEN)
+def test_a_broken_release_leaves_the_site_as_it_was(site, loaded, ref):
+    def state():
+        return site.live(), site.number(), site.processes(), site.directories()
+
+    before = state()
+    with loaded(ref):
+        told = refused(deploy(ref))
+    assert "the site is as it was" in told
+    assert state() == before
+    found = [entry["state"] for entry in site.releases().values() if entry["ref"] == ref]
+    assert found == ([] if ref == "no-such-ref" else ["failed"])
+
+
+def test_a_broken_migration_leaves_nothing_in_the_database(sql):
+    assert sql("SELECT to_regclass('trials_broken') IS NULL") == "t"
+    assert sql("SELECT name FROM django_migrations WHERE app = 'trials'") == "0001_initial"
+
+
+def test_a_rollback_chooses_no_broken_release(site):
+    good = site.in_state("good")
+    live = site.live()
+    done(rollback())
+    assert site.live() in good
+    assert site.live() != live
+
+
+# --- Tasks ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tasks_of_a_deploy():
+    """How many tasks Ansible begins in a deploy of a release that is new."""
+    return done(deploy(f"good-{next(NUMBERS)}", **LINES)).count("TASK [")
+
+
+@pytest.fixture(scope="module")
+def beats(door, tasks_of_a_deploy):
+    """Queue tasks before the switch of a deploy; return how many beats ran at each moment."""
+    count = f"pgrep --count --parent 1 --uid {APP} --full ' beat '"
+    with inside(door.name, "sh", "-c", f"while :; do {count}; sleep 0.1; done") as counted:
+        with deploying(*source(f"good-{next(NUMBERS)}")) as run:
+            read_to_task(run, tasks_of_a_deploy // 2)
+            for path in ("/trials/long/20/amid/", f"/trials/queue/{TASKS}/amid/"):
+                assert door.ask(path, "POST").status_code == 202
+            told = run.communicate()
+        assert run.returncode == 0, told
+    return counted
+
+
+@pytest.mark.usefixtures("beats")
+def test_queued_tasks_are_done_once_each(sql):
+    marks = "FROM trials_mark WHERE name ~ '^amid [0-9]+$'"
+    eventually(lambda: int(sql(f"SELECT count(DISTINCT name) {marks}")) == TASKS, patience=60)
+    assert sql(f"SELECT count(*) {marks}") == str(TASKS)
+
+
+@pytest.mark.usefixtures("beats")
+def test_a_running_task_ends_once(sql):
+    marks = "SELECT count(*) FROM trials_mark WHERE name = 'amid {}'"
+    eventually(lambda: sql(marks.format("ended")) != "0", patience=60)
+    assert (sql(marks.format("began")), sql(marks.format("ended"))) == ("1", "1")
+
+
+def test_there_are_never_two_beats(beats):
+    assert set(beats) <= {"0", "1"}
+    assert beats[0] == beats[-1] == "1"
+
+
+# --- Migrations -----------------------------------------------------------------------------------
+
+
+def test_a_rollback_leaves_a_migration_behind_only_when_told_to(site, sql, loaded):
+    before = site.live()
+    done(deploy("new-migration"))
+    live = site.live()
+    assert "trials.0002_note" in refused(rollback())
+    assert site.live() == live
+    with loaded("rollback past a migration"):
+        done(rollback("app_rollback_past_migrations=true"))
+    assert site.live() == before
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'trials_mark'"
+    assert "note" in sql(columns).split()
+
+
+# --- Runs that meet, runs that end early ----------------------------------------------------------
+
+
+def test_a_second_deploy_is_refused_while_one_goes_on(site, number):
+    with deploying(*source(f"good-{number}")) as first:
+        assert any("source |" in line for line in first.stdout)
+        begun = time.monotonic()
+        told = refused(deploy(f"good-{next(NUMBERS)}"))
+        assert time.monotonic() - begun < AT_ONCE
+        first.communicate()
+    assert first.returncode == 0
+    live = site.releases()[site.live()]
+    assert live["ref"] == f"good-{number}"
+    assert live["by"] in told
+    assert re.search(r"since .*\d\d:\d\d", told)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.4, 0.55, 0.7, 0.8, 0.9])
+def test_a_deploy_that_is_cut_off_can_be_repeated(site, loaded, number, tasks_of_a_deploy, share):
+    ref = f"good-{number}"
+    with loaded(f"deploy, cut off at {share:.0%}, and again"):
+        with deploying(*source(ref)) as run:
+            read_to_task(run, round(tasks_of_a_deploy * share))
+            cut_off(run)
+        done(deploy(ref))
+        assert site.number() == number
+    assert site.releases()[site.live()]["ref"] == ref
+    told = done(deploy(ref))
+    assert changed(told) == ["0"], told
+
+
+# --- What is kept ---------------------------------------------------------------------------------
+
+
+def test_the_table_tells_what_became_of_each_release(site):
+    table = done(playbook(book=RELEASES)).splitlines()
+    states = {"failed": "failed", "left": "taken back"}
+    wanted = {name: word for state, word in states.items() for name in site.in_state(state)}
+    wanted[site.live()] = "live"
+    assert set(wanted.values()) == {"failed", "live"} | set(states.values())
+    for name, word in wanted.items():
+        assert [line for line in table if name[:7] in line and word in line], (name, word, table)
+
+
+def test_old_releases_are_removed(site, number):
+    done(deploy(f"good-{number}", "--extra-vars=app_releases_keep=2"))
+    assert len(site.directories()) <= 3
+    assert site.live() in site.directories()

@@ -1,0 +1,170 @@
+"""Run by `manage.py shell -c` in a release that is not live yet: all that Django must say yes to.
+
+One process for all steps, because each would load the project again. APP_STEPS names them, in
+their order. Each prints its name before it begins; the last line is JSON for Ansible.
+"""
+
+import gzip
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.test.utils import override_settings
+from django.utils.module_loading import import_string
+
+TEXT = {".css", ".js", ".mjs", ".svg", ".json", ".map", ".txt", ".xml"}
+LOCK = 0x646A616E676F  # "django": the advisory lock of PostgreSQL that two migrations contend for
+NO_LOCK = "55P03"  # PostgreSQL: lock_not_available
+
+release = Path(os.environ["APP_RELEASE"])
+uses_static = apps.is_installed("django.contrib.staticfiles")
+told: dict[str, object] = {
+    "debug": bool(settings.DEBUG),
+    "static_root": str(settings.STATIC_ROOT or ""),
+}
+
+
+def imports() -> None:
+    """Import what the services will import."""
+    wsgi, celery = os.environ["APP_WSGI"], os.environ["APP_CELERY"]
+    try:
+        import_string(wsgi.replace(":", "."))
+    except Exception as error:
+        raise SystemExit(f"app_wsgi: {wsgi} cannot be imported: {error!r}") from error
+    if not celery:
+        return
+    try:
+        from celery.app.utils import find_app
+
+        application = find_app(celery)
+    except BaseException as error:
+        raise SystemExit(f"app_celery: {celery} cannot be imported: {error!r}") from error
+    try:
+        with application.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+    except Exception as error:
+        raise SystemExit(f"app_broker: the project's broker does not answer: {error!r}") from error
+
+
+def check() -> None:
+    """Ask Django's own checks, and compare the settings with the description."""
+    call_command("check", deploy=True, fail_level=os.environ["APP_CHECK_FAIL_LEVEL"])
+    found = run_checks(include_deployment_checks=True)
+    told["warnings"] = sorted({message.id for message in found if not message.is_silenced()})
+    url = settings.STATIC_URL or ""
+    wanted = os.environ["APP_STATIC_URL"]
+    if uses_static and "://" not in url and f"/{url.lstrip('/')}" != wanted:
+        raise SystemExit(f"STATIC_URL is {url} in the project's settings, app_static_url {wanted}")
+
+
+def applied() -> set[str]:
+    """Return the names of the migrations that the database has."""
+    recorder = MigrationRecorder(connections[DEFAULT_DB_ALIAS])
+    return {".".join(migration) for migration in recorder.applied_migrations()}
+
+
+def plan() -> None:
+    """Ask the database which migrations are due."""
+    call_command("migrate", plan=True)
+
+
+def migrate() -> None:
+    """Migrate, alone, and without holding up the requests that wait behind a lock of its own."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    before = applied()
+    try:
+        for tries_left in reversed(range(int(os.environ["APP_MIGRATE_TRIES"]))):
+            try:
+                if connection.vendor == "postgresql":
+                    with connection.cursor() as cursor:
+                        limit = f"{os.environ['APP_MIGRATE_LOCK_TIMEOUT']}s"
+                        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [limit])
+                        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+                call_command("migrate", interactive=False)
+            except OperationalError as error:
+                cause = error.__cause__
+                state = getattr(cause, "sqlstate", getattr(cause, "pgcode", None))
+                if state != NO_LOCK or not tries_left:
+                    raise
+                print(f"A table or another migration is busy; {tries_left} tries are left")
+                connection.close()
+                time.sleep(2)
+            else:
+                return
+    finally:
+        told["migrated"] = sorted(applied() - before)
+        if told["migrated"] and sys.exc_info()[0]:
+            print("These ran before, and stay:", *told["migrated"])
+
+
+def static() -> None:
+    """Collect the static files to <release>/.staticfiles, whatever STATIC_ROOT says.
+
+    Text is compressed here, once, so that nginx never has to (gzip_static: 42k against 8.7k
+    requests a second).
+    """
+    if not uses_static:
+        return
+    os.umask(0o022)  # these are for the web server, and so for everybody
+    served = release / ".staticfiles"
+    root = Path(settings.STATIC_ROOT or served)
+    if release not in root.parents:
+        root = served
+    elif root != served and not served.is_symlink():
+        # Manifest storages read STATIC_ROOT when the service runs, so the files stay there.
+        served.symlink_to(root)
+    root.mkdir(parents=True, exist_ok=True)
+    with override_settings(STATIC_ROOT=str(root)):  # tells storages that are made already, too
+        call_command("collectstatic", interactive=False)
+    for path in sorted(served.rglob("*")):
+        packed = path.with_name(path.name + ".gz")
+        if path.suffix in TEXT and not packed.exists():
+            content = path.read_bytes()
+            if len(content) > 1000:  # below one packet there is nothing to gain
+                packed.write_bytes(gzip.compress(content))
+    own = [str(path.relative_to(served)) for path in served.rglob("*") if path.is_file()]
+    (release / ".static-own").write_text("\n".join(own))
+
+
+def carry() -> None:
+    """Link the files of releases that were live a moment ago: their pages are still open.
+
+    Only what each collected itself, so that nothing is handed on for ever.
+    """
+    served = release / ".staticfiles"
+    for name in os.environ["APP_CARRY"].split():
+        other = release.parent / name
+        own = other / ".static-own"
+        for path in own.read_text().splitlines() if served.exists() and own.exists() else ():
+            if not (served / path).exists():
+                (served / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                os.link(other / ".staticfiles" / path, served / path)
+
+
+def behind() -> None:
+    """Name the migrations that the database has and this release does not know."""
+    loader = MigrationLoader(None)
+    known = {".".join(migration) for migration in loader.disk_migrations}
+    labels = {config.label for config in apps.get_app_configs()}
+    ran = {name for name in applied() if name.partition(".")[0] in labels}
+    ran |= set(os.environ["APP_MIGRATED"].split()) & applied()
+    told["behind"] = sorted(ran - known)
+
+
+for step in os.environ["APP_STEPS"].split():
+    print(f"step: {step}", flush=True)
+    try:
+        globals()[step]()
+    except CommandError as error:
+        raise SystemExit(str(error)) from None
+print(json.dumps(told))
