@@ -3,20 +3,17 @@
 # droplet: the floor that `make bench` measures site.yml against. It runs on the droplet, as root,
 # with these beside it:
 #
+#   common.sh     the steps that deploy.sh has, too
 #   source.tar    the project's files (roles/app/files/pack.py makes it)
 #   ca/*.crt      authorities that the control machine trusts, if any
 #
 # A second run looks whether all is as it should be, and changes and restarts nothing.
 set -euo pipefail
-umask 022
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 cd "$(dirname "$0")"
-
-app=psychology_clinic
-root=/var/www/clink-backend
+# shellcheck source=bench/common.sh
+. ./common.sh
+export DEBIAN_FRONTEND=noninteractive
 domains="127.0.0.1 localhost"
-uv=/opt/uv/0.13.9/bin/uv
-bundle=/etc/ssl/certs/ca-certificates.crt
 case $(. /etc/os-release; echo "$VERSION_ID") in
     12) pg=15 ;;
     13) pg=17 ;;
@@ -25,14 +22,8 @@ esac
 cpus=$(nproc)
 ram=$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
 
-changes=0
 reload=            # not empty: units have changed, systemd must read them
 declare -A restart # units that must restart
-
-changed() {
-    changes=$((changes + 1))
-    echo "changed: $*"
-}
 
 # put MODE OWNER:GROUP FILE [UNIT]: make the file what stdin says; if it was not, UNIT must restart.
 put() {
@@ -72,7 +63,7 @@ run() {
 secret() {
     local file=/root/.$app/$1
     if [ ! -s "$file" ]; then
-        mkdir -p -m 700 "${file%/*}"
+        install -d -m 700 "${file%/*}"
         (umask 077 && od -An -tx1 -N24 /dev/urandom | tr -d ' \n' >"$file")
     fi
     cat "$file"
@@ -209,6 +200,142 @@ if [ ! -x $uv ]; then
     changed "uv"
 fi
 
+# --- Its services -----------------------------------------------------------------------------
+
+# unit NAME DESCRIPTION: the unit of a service; stdin gives what it has of its own.
+unit() {
+    put 644 root:root "/etc/systemd/system/$1" "$1" <<END
+[Unit]
+Description=$2
+Wants=network-online.target
+After=network-online.target postgresql.service redis-server.service
+StartLimitIntervalSec=0
+
+[Service]
+User=$app
+Group=$app
+WorkingDirectory=$root/current
+EnvironmentFile=/etc/$app/environment
+Environment=HOME=$root PATH=$root/current/.venv/bin:/usr/local/bin:/usr/bin:/bin
+Restart=always
+RestartSec=1
+UMask=0027
+ProtectSystem=strict
+ReadWritePaths=$root/shared
+PrivateTmp=true
+PrivateDevices=true
+ProtectHome=true
+ProtectKernelTunables=true
+ProtectKernelModules=true
+ProtectControlGroups=true
+RestrictSUIDSGID=true
+NoNewPrivileges=true
+CapabilityBoundingSet=
+$(cat)
+
+[Install]
+WantedBy=multi-user.target
+END
+}
+
+# gunicorn UNIT DESCRIPTION: a unit that serves on the socket; stdin as above.
+gunicorn() {
+    unit "$1" "$2" <<END
+Type=notify
+NotifyAccess=all
+Sockets=gunicorn.socket
+ExecStart=$root/current/.venv/bin/gunicorn --config=/etc/gunicorn.conf.py $app.wsgi:application
+ExecReload=/bin/kill -HUP \$MAINPID
+KillMode=mixed
+TimeoutStopSec=35
+$(cat)
+END
+}
+
+put 644 root:root /etc/gunicorn.conf.py gunicorn.service <<END
+workers = $(size $((cpus + 1)) 1 $((ram * 3 / 1100 > 1 ? ram * 3 / 1100 : 1)))
+threads = 4
+worker_class = "gthread"
+worker_tmp_dir = "/dev/shm"
+timeout = 30
+graceful_timeout = 30
+max_requests = 20000
+max_requests_jitter = 2000
+forwarded_allow_ips = "*"
+control_socket_disable = True
+
+# It is ready when its workers have answered a request of their own.
+import os
+import socket
+from wsgiref.util import setup_testing_defaults
+
+
+def on_starting(server):
+    server.notify_socket = os.environ.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+
+
+def post_fork(server, worker):
+    worker.notify_socket = server.notify_socket
+
+
+def post_worker_init(worker):
+    request = {"PATH_INFO": "/health/", "HTTP_HOST": "127.0.0.1"}
+    setup_testing_defaults(request)
+    b"".join(worker.wsgi(request, lambda *_: None))
+    if worker.notify_socket and worker.age >= worker.cfg.workers:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", worker.notify_socket)
+END
+put 644 root:root /etc/systemd/system/gunicorn.socket gunicorn.socket <<END
+[Unit]
+Description=Socket of Gunicorn serving $app
+
+[Socket]
+ListenStream=$root/gunicorn.sock
+Backlog=2048
+SocketUser=$app
+SocketGroup=www-data
+SocketMode=0660
+
+[Install]
+WantedBy=sockets.target
+END
+gunicorn gunicorn.service "Gunicorn serving $app" </dev/null
+gunicorn gunicorn-handover.service "Gunicorn serving $app while gunicorn.service restarts" <<END
+Restart=no
+RuntimeMaxSec=600
+END
+unit $app-trial@.service "Release %i of $app, tried before it is live" <<END
+Type=notify
+NotifyAccess=all
+WorkingDirectory=$root/releases/%i
+Environment=PATH=$root/releases/%i/.venv/bin:/usr/local/bin:/usr/bin:/bin
+ExecStart=/usr/bin/env STATIC_ROOT=$root/releases/%i/.staticfiles \\
+    $root/releases/%i/.venv/bin/gunicorn --config=/etc/gunicorn.conf.py \\
+    --bind=127.0.0.1:$trial_port --workers=1 --threads=2 $app.wsgi:application
+Restart=no
+RuntimeMaxSec=300
+TimeoutStopSec=5
+END
+unit celery.service "Celery worker of $app" <<END
+Type=exec
+ExecStart=$root/current/.venv/bin/celery --app=$app worker --hostname=celery@%%h --loglevel=INFO \\
+    --concurrency=$(size "$cpus" 1 $((ram / 550 > 1 ? ram / 550 : 1))) \\
+    --max-tasks-per-child=1000 --max-memory-per-child=400000
+KillMode=mixed
+TimeoutStopSec=300
+END
+unit celery-beat.service "Celery beat of $app" <<END
+Type=exec
+ExecStart=$root/current/.venv/bin/celery --app=$app beat --pidfile= --loglevel=INFO \\
+    --schedule=/var/lib/$app-celery-beat/schedule
+StateDirectory=$app-celery-beat
+TimeoutStopSec=10
+END
+run # nothing yet, but systemd knows the units now
+
+# --- Its release ------------------------------------------------------------------------------
+
 secret_key=$(secret django)
 live=$(readlink $root/current || true)
 release=$(sha256sum source.tar | cut -c1-12)
@@ -242,118 +369,9 @@ exec setpriv --reuid=$app --regid=$app --init-groups --inh-caps=-all --no-new-pr
 END
 
 if [ "$live" != "releases/$release" ] || [ "$before" -ne "$changes" ]; then
-    path=$root/releases/$release
-    install -d -o $app -g $app "$path"
-    tar -xf source.tar -C "$path" --no-same-owner
-    rm -rf "${path:?}/media"
-    ln -s ../../shared/media "$path/media"
-    chown -hR $app:$app "$path"
-    (
-        export UV_CACHE_DIR=$root/.uv/cache SSL_CERT_FILE=$bundle HOME=$root
-        cd "$path"
-        as_app=(setpriv "--reuid=$app" "--regid=$app" --init-groups)
-        "${as_app[@]}" $uv venv --quiet --allow-existing --python python3 .venv
-        VIRTUAL_ENV=.venv "${as_app[@]}" $uv pip install --quiet gunicorn -r requirements.txt
-    )
-    export APP_RELEASE=$path
-    $app-manage migrate --noinput -v 0
-    APP_UMASK=0022 $app-manage collectstatic --noinput -v 0
-    find "$path/.staticfiles" -type f -size +1000c -regex '.*\.\(css\|js\|svg\|json\|txt\)' \
-        -exec gzip -kf9 {} +
-    unset APP_RELEASE
-    ln -sfn "releases/$release" $root/current
-    changed "release $release"
+    release "$release" <source.tar
     restart[gunicorn.service]=1 restart[celery.service]=1 restart[celery-beat.service]=1
 fi
-
-# --- Its services -----------------------------------------------------------------------------
-
-# unit NAME DESCRIPTION: the unit of a service; stdin gives what it has of its own.
-unit() {
-    put 644 root:root "/etc/systemd/system/$1" "$1" <<END
-[Unit]
-Description=$2
-Wants=network-online.target
-After=network-online.target postgresql.service redis-server.service
-StartLimitIntervalSec=0
-
-[Service]
-$(cat)
-User=$app
-Group=$app
-WorkingDirectory=$root/current
-EnvironmentFile=/etc/$app/environment
-Environment=HOME=$root PATH=$root/current/.venv/bin:/usr/local/bin:/usr/bin:/bin
-Restart=always
-RestartSec=1
-UMask=0027
-ProtectSystem=strict
-ReadWritePaths=$root/shared
-PrivateTmp=true
-PrivateDevices=true
-ProtectHome=true
-ProtectKernelTunables=true
-ProtectKernelModules=true
-ProtectControlGroups=true
-RestrictSUIDSGID=true
-NoNewPrivileges=true
-CapabilityBoundingSet=
-
-[Install]
-WantedBy=multi-user.target
-END
-}
-
-put 644 root:root /etc/gunicorn.conf.py gunicorn.service <<END
-workers = $(size $((cpus + 1)) 1 $((ram * 3 / 1100 > 1 ? ram * 3 / 1100 : 1)))
-threads = 4
-worker_class = "gthread"
-worker_tmp_dir = "/dev/shm"
-timeout = 30
-graceful_timeout = 30
-max_requests = 5000
-max_requests_jitter = 500
-forwarded_allow_ips = "*"
-control_socket_disable = True
-END
-put 644 root:root /etc/systemd/system/gunicorn.socket gunicorn.socket <<END
-[Unit]
-Description=Socket of Gunicorn serving $app
-
-[Socket]
-ListenStream=$root/gunicorn.sock
-Backlog=2048
-SocketUser=$app
-SocketGroup=www-data
-SocketMode=0660
-
-[Install]
-WantedBy=sockets.target
-END
-unit gunicorn.service "Gunicorn serving $app" <<END
-Type=notify
-NotifyAccess=main
-Sockets=gunicorn.socket
-ExecStart=$root/current/.venv/bin/gunicorn --config=/etc/gunicorn.conf.py $app.wsgi:application
-ExecReload=/bin/kill -HUP \$MAINPID
-KillMode=mixed
-TimeoutStopSec=35
-END
-unit celery.service "Celery worker of $app" <<END
-Type=exec
-ExecStart=$root/current/.venv/bin/celery --app=$app worker --hostname=celery@%%h --loglevel=INFO \\
-    --concurrency=$(size "$cpus" 1 $((ram / 550 > 1 ? ram / 550 : 1))) \\
-    --max-tasks-per-child=1000 --max-memory-per-child=400000
-KillMode=mixed
-TimeoutStopSec=300
-END
-unit celery-beat.service "Celery beat of $app" <<END
-Type=exec
-ExecStart=$root/current/.venv/bin/celery --app=$app beat --pidfile= --loglevel=INFO \\
-    --schedule=/var/lib/$app-celery-beat/schedule
-StateDirectory=$app-celery-beat
-TimeoutStopSec=10
-END
 run gunicorn.socket gunicorn.service celery.service celery-beat.service
 
 # --- nginx ------------------------------------------------------------------------------------
@@ -489,17 +507,5 @@ run nginx.service
 
 # --- The answer -------------------------------------------------------------------------------
 
-for _ in {1..100}; do
-    answer=$( (
-        exec 3<>/dev/tcp/127.0.0.1/80
-        printf 'GET /health/ HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' >&3
-        head -n 1 <&3
-    ) 2>/dev/null || true)
-    if [[ $answer == *" 200 "* ]]; then
-        echo "$changes changes"
-        exit
-    fi
-    sleep 0.1
-done
-echo "no answer from /health/: $answer" >&2
-exit 1
+ask 80
+echo "$changes changes"

@@ -1,9 +1,10 @@
-"""`make bench`: what site.yml costs beside a plain script, and how the result serves.
+"""`make bench`: what site.yml and deploy.yml cost beside plain scripts, and how the result serves.
 
 Use it as ``python -m tools.bench [--markdown] [--keep]``. Two fresh droplets, one after the other:
-bench-floor is provisioned by bench/floor.sh, bench-site by site.yml. Every run is counted from the
-start of its command to its end, each over a new SSH connection; a no-change run is the median of
-three. What was printed is kept in .cache/bench.
+bench-floor is provisioned by bench/floor.sh and deployed to by bench/deploy.sh, bench-site by
+site.yml and playbooks/deploy.yml. Every run is counted from the start of its command to its end,
+each over a new SSH connection; all but the cold ones are the median of three. What was printed is
+kept in .cache/bench.
 """
 
 from __future__ import annotations
@@ -36,15 +37,19 @@ from tools import droplet, engine
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = engine.CACHE / "bench"
+HOSTS = CACHE / "inventory.yml"
+PACKED = CACHE / "source.tar"
 SOURCE = ROOT / "examples" / "psychology_clinic"
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 FLOOR, SITE = "bench-floor", "bench-site"
 REPEATS = 3
-SETTLE = 10.0  # seconds that new services get to start their workers before they are measured
+SETTLE = 5.0  # seconds that new services get to start their workers before the next run
 LIMIT = 1800.0  # seconds after which a command counts as hung
 WINDOW = ["wrk", "--threads=2", "--connections=16", "--duration=5s", "--latency"]
 # By 127.0.0.1, a name of the site that is exempt from nginx's limits.
 PAGES = ["/health/", "/api/users/", "/static/admin/css/base.css"]
+NO_CHANGE = " changed=0 "
+JSON = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
 # Actions that Ansible does by itself, on the control machine.
 LOCAL = {
     "assert",
@@ -67,16 +72,33 @@ bench:
       ansible_ssh_private_key_file: {key}
       ansible_host_key_checking: false # mitogen does not read it from the arguments
       ansible_ssh_common_args: -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR
-      app_source: {{directory: {source}}}
       app_domains: [127.0.0.1, localhost]
       app_environment:
         DEFAULT_FROM_EMAIL: clinic@example.com
       ca_certificates_files: "{{{{ query('ansible.builtin.fileglob', '{authorities}/*.crt') }}}}"
 """
+GIT = {
+    "app_source": {"git": "ssh://root@127.0.0.1/srv/clinic.git", "ref": "main"},
+    "app_deploy_key": f"{{{{ lookup('ansible.builtin.file', '{droplet.KEY}') }}}}",
+}
+# The project's files on stdin, and one line that no commit before had.
+COMMIT = """
+set -e
+mkdir -p /srv/clinic
+cd /srv/clinic
+tar -x
+echo "# $(date --iso-8601=ns)" >>psychology_clinic/urls.py
+git init --quiet --bare --initial-branch=main ../clinic.git
+export GIT_DIR=/srv/clinic.git GIT_WORK_TREE=.
+git add --all
+git -c user.name=bench -c user.email=bench@localhost commit --quiet --message=bench
+git rev-parse --short=12 HEAD
+"""
 ROWS = """
 from django.contrib.auth.models import User
 User.objects.bulk_create(User(username=f"bench-{number}") for number in range(20))
 """
+Measured = tuple[float, str]  # the seconds of a command, and what it printed
 
 
 class BenchError(RuntimeError):
@@ -85,22 +107,35 @@ class BenchError(RuntimeError):
 
 @dataclass(frozen=True)
 class Runs:
-    """What one way of provisioning costs.
+    """What the same costs again and again.
+
+    Attributes:
+        seconds: of each run.
+        connections: SSH connections of one.
+        commands: commands that it ran over them.
+    """
+
+    seconds: list[float]
+    connections: int
+    commands: int
+
+
+@dataclass(frozen=True)
+class Way:
+    """What one way to provision or to deploy costs.
 
     Attributes:
         name: of the way.
-        cold: seconds on the blank droplet, if it was measured.
-        again: seconds of each run that changes nothing.
-        connections: SSH connections of one such run.
-        commands: commands that it ran over them.
-        tasks: tasks of one such run that did something on the host, if it has tasks.
+        change: seconds of a run that changes something, if it was measured.
+        again: seconds of a run that changes nothing, if it was measured.
+        runs: those that the rest is told of.
+        tasks: tasks of such a run that did something on the host, if it has tasks.
     """
 
     name: str
-    cold: float | None
-    again: list[float]
-    connections: int
-    commands: int
+    change: float | None
+    again: float | None
+    runs: Runs
     tasks: int | None = None
 
 
@@ -111,7 +146,7 @@ def say(text: str) -> None:
 
 def measure(
     log: str, command: list[str], stdin: bytes = b"", environment: Mapping[str, str] = os.environ
-) -> tuple[float, str]:
+) -> Measured:
     """Run a command; return its seconds and what it printed, which also goes to a log.
 
     Raises:
@@ -150,9 +185,17 @@ def inside(container: Container, log: str, *command: str) -> str:
 
 
 def sshd(container: Container) -> tuple[int, int]:
-    """Return how many connections a droplet's sshd has taken, and how many commands it has run."""
+    """Return how many connections a droplet's sshd has taken, and how many commands it has run.
+
+    Those of git, from the droplet to itself, do not count.
+    """
     journal = droplet.execute(container, "journalctl", "--unit=ssh", "--output=cat", "--no-pager")
-    return journal.count("Accepted publickey"), journal.count("Starting session:")
+    lines = [line for line in journal.splitlines() if " from 127.0.0.1 " not in line]
+    taken, ran = (
+        sum(line.startswith(begin) for line in lines)
+        for begin in ("Accepted publickey", "Starting session:")
+    )
+    return taken, ran
 
 
 def fresh(client: docker.DockerClient, name: str) -> Container:
@@ -165,102 +208,140 @@ def fresh(client: docker.DockerClient, name: str) -> Container:
 
 
 def repeat(
-    name: str, container: Container, once: Callable[[], tuple[float, str]], no_change: str
+    what: str, container: Container, once: Callable[[], Measured], expect: Callable[[], str]
 ) -> Runs:
-    """Measure runs that change nothing.
+    """Measure the same again and again.
 
     Args:
-        name: of the way of provisioning.
-        container: what it provisions.
+        what: is measured.
+        container: where.
         once: runs it.
-        no_change: what it prints when it has changed nothing, a regular expression.
+        expect: prepares a run, and returns what it must print, a regular expression.
 
     Raises:
-        BenchError: if a run changes something.
+        BenchError: if a run prints something else.
     """
     seconds = []
-    time.sleep(SETTLE)
-    for number in range(REPEATS):
+    for _ in range(REPEATS):
+        time.sleep(SETTLE)
+        wanted = expect()
         before = sshd(container)
         took, printed = once()
-        if not re.search(no_change, printed, re.MULTILINE):
+        after = sshd(container)
+        if not re.search(wanted, printed, re.MULTILINE):
             end = "\n".join(printed.splitlines()[-25:])
-            raise BenchError(f"{name}: run {number + 2} of the same changed something:\n{end}")
+            raise BenchError(f"{what}: no {wanted!r} in what it printed:\n{end}")
         seconds.append(took)
-        say(f"{name}, no change: {took:.1f} s")
-    after = sshd(container)
-    return Runs(name, None, seconds, after[0] - before[0], after[1] - before[1])
+        say(f"{what}: {took:.1f} s")
+    return Runs(seconds, after[0] - before[0], after[1] - before[1])
+
+
+def commit(container: Container) -> str:
+    """Change one line in the repository on a droplet; return the commit's first digits."""
+    command = ["docker", "exec", "--interactive", str(container.name), "sh", "-c", COMMIT]
+    return measure("commit", command, PACKED.read_bytes())[1].strip()
+
+
+def deploys(name: str, container: Container, once: Callable[[], Measured], no_change: str) -> Way:
+    """Measure deploys of new commits, and of the live one.
+
+    Args:
+        name: of the way to deploy.
+        container: where to.
+        once: deploys.
+        no_change: what it prints when it has changed nothing, a regular expression.
+    """
+    commit(container)
+    once()  # which sets up what it needs
+    change = repeat(f"{name}, one line", container, once, lambda: f"release {commit(container)}")
+    again = repeat(f"{name}, no change", container, once, lambda: no_change)
+    return Way(name, median(change.seconds), median(again.seconds), change)
 
 
 # --- The floor ----------------------------------------------------------------------------------
 
 
 def parcel() -> bytes:
-    """Return a tar archive of the script and what it wants beside it."""
+    """Return a tar archive of the scripts and what they want beside them."""
     pack = ROOT / "roles" / "app" / "files" / "pack.py"
-    source = CACHE / "source.tar"
-    measure("pack", [sys.executable, str(pack), str(SOURCE), str(source)])
+    measure("pack", [sys.executable, str(pack), str(SOURCE), str(PACKED)])
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.add(ROOT / "bench" / "floor.sh", "floor.sh")
-        archive.add(source, "source.tar")
+        for file in (PACKED, *sorted((ROOT / "bench").glob("*.sh"))):
+            archive.add(file, file.name)
+        archive.add(droplet.KEY, "deploy_key")
         for file in sorted(AUTHORITIES.glob("*.crt")):
             archive.add(file, f"ca/{file.name}")
     return buffer.getvalue()
 
 
-def floor(client: docker.DockerClient) -> Runs:
-    """Provision a droplet with the plain script, and again."""
+def floor(client: docker.DockerClient) -> tuple[Way, Way]:
+    """Provision a droplet with the plain script, and again; deploy to it with the other one."""
     container = fresh(client, FLOOR)
+    ssh = shlex.split(droplet.ssh_command(container))
     remote = "mkdir -p /root/floor && tar -xC /root/floor && bash /root/floor/floor.sh"
-    command = [*shlex.split(droplet.ssh_command(container)), remote]
 
-    def once(log: str = "floor") -> tuple[float, str]:
+    def once(log: str = "floor") -> Measured:
         begun = time.monotonic()
-        _, printed = measure(log, command, parcel())
+        _, printed = measure(log, [*ssh, remote], parcel())
         return time.monotonic() - begun, printed
 
+    no_change = "^0 changes$"
+    name = "bash: bench/floor.sh"
     cold, _ = once("floor-cold")
-    say(f"bash, cold: {cold:.1f} s")
-    runs = repeat("bash: bench/floor.sh", container, once, r"^0 changes$")
-    return replace(runs, cold=cold)
+    say(f"{name}, cold: {cold:.1f} s")
+    again = repeat(f"{name}, no change", container, once, lambda: no_change)
+    deployed = deploys(
+        "bash: bench/deploy.sh",
+        container,
+        lambda: measure("floor-deploy", [*ssh, "bash /root/floor/deploy.sh"]),
+        no_change,
+    )
+    return Way(name, cold, median(again.seconds), again), deployed
 
 
 # --- The playbook -------------------------------------------------------------------------------
 
 
-def inventory(container: Container) -> Path:
+def inventory(container: Container, **variables: object) -> None:
     """Write the inventory of a droplet; its secrets are made beside it."""
     group_vars = CACHE / "group_vars"
     if not group_vars.is_symlink():
         group_vars.symlink_to(ROOT / "group_vars")
-    path = CACHE / "inventory.yml"
-    path.write_text(
-        INVENTORY.format(
-            port=droplet.ssh_port(container),
-            key=droplet.KEY,
-            source=SOURCE,
-            authorities=AUTHORITIES,
-        )
-    )
-    return path
+    port = droplet.ssh_port(container)
+    text = INVENTORY.format(port=port, key=droplet.KEY, authorities=AUTHORITIES)
+    lines = (f"      {name}: {json.dumps(value)}\n" for name, value in variables.items())
+    HOSTS.write_text(text + "".join(lines))
 
 
-def play(log: str, hosts: Path, environment: Mapping[str, str]) -> tuple[float, str]:
-    """Run the playbook over a connection of its own; return its seconds and what it printed."""
+def play(log: str, *arguments: str, environment: dict[str, str] | None = None) -> Measured:
+    """Run a playbook over a connection of its own; return its seconds and what it printed."""
     ansible = Path(sys.executable).with_name("ansible-playbook")
-    command = [str(ansible), "-i", str(hosts), "site.yml"]
+    command = [str(ansible), "-i", str(HOSTS), *arguments]
     with TemporaryDirectory(prefix="bench-") as sockets:
         try:
             return measure(
                 log,
                 command,
-                environment={**os.environ, "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets, **environment},
+                environment=os.environ
+                | {"ANSIBLE_SSH_CONTROL_PATH_DIR": sockets}
+                | (environment or {}),
             )
         finally:  # ControlPersist would hand the connection to the next run
             for path in Path(sockets).iterdir():
                 end = ["ssh", "-O", "exit", "-o", f"ControlPath={path}", "droplet"]
                 subprocess.run(end, capture_output=True)
+
+
+def mitogen() -> dict[str, str]:
+    """Return the environment in which Ansible runs with mitogen."""
+    spec = find_spec("ansible_mitogen")
+    assert spec and spec.origin
+    return {
+        "ANSIBLE_STRATEGY": "mitogen_linear",
+        "ANSIBLE_STRATEGY_PLUGINS": str(Path(spec.origin).parent / "plugins" / "strategy"),
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+    }
 
 
 def on_host(report: str) -> dict[str, float]:
@@ -282,30 +363,67 @@ def on_host(report: str) -> dict[str, float]:
     return seconds
 
 
-def site(client: docker.DockerClient) -> tuple[list[Runs], Container]:
-    """Provision a droplet with the playbook, again, and again with mitogen."""
-    container = fresh(client, SITE)
-    hosts = inventory(container)
-    cold, _ = play("site-cold", hosts, {})
-    say(f"site.yml, cold: {cold:.1f} s")
-    plain = repeat("site.yml", container, lambda: play("site", hosts, {}), r" changed=0 ")
-    _, report = play("tasks", hosts, {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"})
-    tasks = on_host(report)
+def count(playbook: str) -> int:
+    """Return how many tasks a run of a playbook has on the host; say which take longest."""
+    tasks = on_host(play("tasks", playbook, environment=JSON)[1])
     for name, took in sorted(tasks.items(), key=lambda task: -task[1])[:10]:
         say(f"  {took:5.2f} s {name}")
+    return len(tasks)
 
-    spec = find_spec("ansible_mitogen")
-    assert spec and spec.origin
-    mitogen = {
-        "ANSIBLE_STRATEGY": "mitogen_linear",
-        "ANSIBLE_STRATEGY_PLUGINS": str(Path(spec.origin).parent / "plugins" / "strategy"),
-        "ANSIBLE_DEPRECATION_WARNINGS": "false",
-    }
-    fast = repeat(
-        "site.yml, mitogen", container, lambda: play("mitogen", hosts, mitogen), r" changed=0 "
+
+def site(container: Container) -> list[Way]:
+    """Provision a droplet with the playbook, again, and again with mitogen."""
+    name, fast = "site.yml", "site.yml, mitogen"
+    inventory(container, app_source={"directory": str(SOURCE)})
+    cold, _ = play("site-cold", name)
+    say(f"{name}, cold: {cold:.1f} s")
+    plain = repeat(f"{name}, no change", container, lambda: play("site", name), lambda: NO_CHANGE)
+    tasks = count(name)
+    quick = repeat(
+        f"{fast}, no change",
+        container,
+        lambda: play("site-mitogen", name, environment=mitogen()),
+        lambda: NO_CHANGE,
     )
-    count = len(tasks)
-    return [replace(plain, cold=cold, tasks=count), replace(fast, tasks=count)], container
+    return [
+        Way(name, cold, median(plain.seconds), plain, tasks),
+        Way(fast, None, median(quick.seconds), quick, tasks),
+    ]
+
+
+def deploy(container: Container) -> list[Way]:
+    """Deploy to a droplet that the playbook has provisioned, and with mitogen."""
+    name = "playbooks/deploy.yml"
+    inventory(container, **GIT)
+    plain = deploys(name, container, lambda: play("deploy", name), NO_CHANGE)
+    commit(container)
+    tasks = count(name)
+    fast = deploys(
+        f"{name}, mitogen",
+        container,
+        lambda: play("deploy-mitogen", name, environment=mitogen()),
+        NO_CHANGE,
+    )
+    return [replace(plain, tasks=tasks), replace(fast, tasks=tasks)]
+
+
+def rollback(container: Container) -> Way:
+    """Go back to the release before, forth again, and back."""
+    name = "playbooks/rollback.yml"
+    releases = inside(container, "releases", "ls", "-t", "/var/www/clink-backend/releases").split()
+    newest = releases[:2]  # the first is live
+
+    def expect() -> str:
+        newest.reverse()
+        return f"release {newest[0]}"
+
+    runs = repeat(
+        name,
+        container,
+        lambda: play("rollback", name, "-e", f"app_rollback_to={newest[0]}"),
+        expect,
+    )
+    return Way(name, median(runs.seconds), None, runs)
 
 
 # --- Serving ------------------------------------------------------------------------------------
@@ -362,24 +480,25 @@ def table(head: list[str], rows: list[list[str]], markdown: bool) -> str:
     return "\n".join(lines)
 
 
-def costs(runs: list[Runs]) -> list[list[str]]:
-    """Return a row for each way of provisioning; the first is the floor of the ratios."""
+def costs(ways: list[Way], least: Way | None) -> list[list[str]]:
+    """Return a row for each way; its medians are compared with those of the floor, if there is."""
 
     def cell(seconds: float | None, least: float | None) -> str:
-        return f"{seconds:.1f} ({seconds / least:.1f}x)" if seconds and least else "-"
+        if seconds is None:
+            return "-"
+        return f"{seconds:.1f} ({seconds / least:.1f}x)" if least else f"{seconds:.1f}"
 
-    least = runs[0]
     return [
         [
-            run.name,
-            cell(run.cold, least.cold),
-            cell(median(run.again), median(least.again)),
-            f"{min(run.again):.1f}-{max(run.again):.1f}",
-            "-" if run.tasks is None else str(run.tasks),
-            str(run.connections),
-            str(run.commands),
+            way.name,
+            cell(way.change, least.change if least else None),
+            cell(way.again, least.again if least else None),
+            f"{min(way.runs.seconds):.1f}-{max(way.runs.seconds):.1f}",
+            "-" if way.tasks is None else str(way.tasks),
+            str(way.runs.connections),
+            str(way.runs.commands),
         ]
-        for run in runs
+        for way in ways
     ]
 
 
@@ -389,14 +508,18 @@ def bench(client: docker.DockerClient, markdown: bool) -> None:
     versions = f"ansible-core {version('ansible-core')}, mitogen {version('mitogen')}"
     about = f"Debian 13, {versions}, {os.cpu_count()} cores, load average at the start {load}"
     say(about)
-    runs = [floor(client)]
+    least = floor(client)
     client.containers.get(FLOOR).stop()  # its services must not take part in what follows
-    measured, container = site(client)
+    container = fresh(client, SITE)
+    provisioning = costs([least[0], *site(container)], least[0])
     pages = serve(container)
-    head = ["provisioning", "cold s", "no change s", "range", "tasks on the host"]
-    head += ["SSH connections", "commands over SSH"]
+    deploying = costs([least[1], *deploy(container)], least[1])
+    deploying += costs([rollback(container)], None)
+    told = ["tasks on the host", "SSH connections", "commands over SSH"]
     print(f"\n{about}\n")
-    print(table(head, costs([*runs, *measured]), markdown))
+    print(table(["provisioning", "cold s", "no change s", "range", *told], provisioning, markdown))
+    print()
+    print(table(["deploying", "one line s", "no change s", "range", *told], deploying, markdown))
     print()
     print(table(["serving", "requests/s", "p99 ms", "not 2xx"], pages, markdown))
 

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLE = PROJECT / "examples" / "psychology_clinic"
 OVERLAY = PROJECT / "molecule" / "releases" / "overlay"
-GOOD = 24  # how many good releases there are, the tags good-1, good-2 and so on
+GOOD = 30  # how many good releases there are, the tags good-1, good-2 and so on
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*_cache", "*.sqlite3")
 # The user's own configuration may want signatures or hooks.
 ENVIRONMENT = {
@@ -45,6 +45,10 @@ class Migration(migrations.Migration):
 BRANCHES = {
     "no-import": ("psychology_clinic/wsgi.py", "raise ImportError(__name__)\n"),
     "no-health": ("trials/urls.py", "urlpatterns[:0] = [path('health/', lambda request: 1 / 0)]\n"),
+    "no-worker": (
+        "psychology_clinic/celery.py",
+        "import sys\nif 'worker' in sys.argv:\n    raise RuntimeError(__name__)\n",
+    ),
     "no-requirements": ("requirements.txt", "no-such-package-of-the-trials==1.0\n"),
     "no-migration": (
         "trials/migrations/0002_broken.py",

@@ -73,9 +73,10 @@ def test_sets_tables():
 
 
 def test_compares_with_the_floor():
-    floor = bench.Runs("bash", 50.0, [1.0, 3.0, 2.0], 1, 1)
-    fast = bench.Runs("mitogen", None, [8.0, 10.0, 9.0], 1, 2, 40)
-    assert bench.costs([floor, fast]) == [
+    floor = bench.Way("bash", 50.0, 2.0, bench.Runs([1.0, 3.0, 2.0], 1, 1))
+    fast = bench.Way("mitogen", None, 9.0, bench.Runs([8.0, 10.0, 9.0], 1, 2), 40)
+    assert bench.costs([floor, fast], floor) == [
         ["bash", "50.0 (1.0x)", "2.0 (1.0x)", "1.0-3.0", "-", "1", "1"],
         ["mitogen", "-", "9.0 (4.5x)", "8.0-10.0", "40", "1", "2"],
     ]
+    assert bench.costs([floor], None) == [["bash", "50.0", "2.0", "1.0-3.0", "-", "1", "1"]]

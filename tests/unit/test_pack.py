@@ -168,3 +168,14 @@ def test_a_broken_source_leaves_no_archive(tmp_path):
     archive = tmp_path / "archive.tar"
     assert run(tmp_path / "missing", archive).returncode != 0
     assert not archive.exists()
+
+
+def test_an_archive_is_taken_as_it_is(source, tmp_path):
+    archive, copy = tmp_path / "source.tar.gz", tmp_path / "copy.tar"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(source, "project-1.0")
+    name = revision(archive)
+    assert revision(archive, copy) == name
+    assert copy.read_bytes() == archive.read_bytes()
+    archive.write_bytes(b"another")
+    assert revision(archive) != name

@@ -4,7 +4,6 @@ import py_compile
 import re
 import runpy
 import subprocess
-from types import ModuleType
 
 import dotenv
 import environ
@@ -303,16 +302,16 @@ def test_tmpfiles_declare_what_systemd_knows(texts):
 # --- Gunicorn ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["gunicorn/gunicorn.conf.py", "app/trial.conf.py"])
-def test_gunicorn_takes_every_setting(texts, tmp_path, name):
+@pytest.mark.parametrize("name_of_file", ["gunicorn/gunicorn.conf.py", "app/trial.conf.py"])
+def test_gunicorn_takes_every_setting(texts, tmp_path, name_of_file):
     path = tmp_path / "gunicorn.conf.py"
-    path.write_text(texts[name])
+    path.write_text(texts[name_of_file])
     py_compile.compile(str(path), cfile=str(tmp_path / "compiled"), doraise=True)
     config = gunicorn.config.Config()
     settings = {
         name: value
         for name, value in runpy.run_path(str(path)).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        if re.search(rf"^({name} = |def {name}\()", texts[name_of_file], re.M) and name.islower()
     }
     for name, value in settings.items():
         config.set(name, value)

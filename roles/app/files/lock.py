@@ -50,8 +50,9 @@ def quiet(file: IO[str], patience: float) -> bool:
 
 
 def built(root: Path) -> list[str]:
-    """Return the releases that are complete."""
-    return sorted(mark.parent.name for mark in (root / "releases").glob("*/.complete"))
+    """Return the releases that are complete; the live one is, whatever made it."""
+    complete = {mark.parent.name for mark in (root / "releases").glob("*/.complete")}
+    return sorted(complete | {current(root)} - {""})
 
 
 def current(root: Path) -> str:

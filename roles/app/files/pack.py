@@ -1,7 +1,7 @@
-"""Name the state of a source directory, and pack it for a release.
+"""Name the state of a source directory, or of an archive, and pack it for a release.
 
-    pack.py DIRECTORY            prints the revision, 40 hexadecimal digits
-    pack.py DIRECTORY ARCHIVE    also writes the files to ARCHIVE, a tar file
+    pack.py SOURCE            prints the revision, 40 hexadecimal digits
+    pack.py SOURCE ARCHIVE    also writes the files to ARCHIVE, a tar file
 
 The revision depends on names, contents and executable bits alone, so that an
 unchanged directory is the same release on every control machine. In a git work
@@ -11,6 +11,7 @@ tree the files are the tracked ones and those that git does not ignore.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -27,7 +28,7 @@ def listed(directory: Path) -> Iterator[Path]:
         SystemExit: the directory does not exist.
     """
     if not directory.is_dir():
-        raise SystemExit(f"{directory} is no directory on the control machine")
+        raise SystemExit(f"{directory} is not there on the control machine")
     command = ["git", "-C", str(directory), "ls-files", "-z"]
     command += ["--cached", "--others", "--exclude-standard"]
     try:
@@ -40,8 +41,16 @@ def listed(directory: Path) -> Iterator[Path]:
 
 
 def main(directory: Path, archive: Path | None = None) -> None:
-    """Print the revision of a directory and, where an archive is named, write it."""
+    """Print the revision of a source and, where an archive is named, write it."""
     digest = hashlib.sha1(usedforsecurity=False)
+    if archive:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+    if directory.is_file():  # an archive already
+        digest.update(directory.read_bytes())
+        if archive:
+            shutil.copyfile(directory, archive)
+        print(digest.hexdigest())
+        return
     files = []
     for name in sorted(set(listed(directory))):
         path = directory / name
@@ -56,7 +65,6 @@ def main(directory: Path, archive: Path | None = None) -> None:
     if not files:
         raise SystemExit(f"{directory} holds no files")
     if archive:
-        archive.parent.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive, "w") as tar:
             for name in files:
                 tar.add(directory / name, arcname=str(name), recursive=False)

@@ -12,6 +12,9 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
+
+PROGRAMS = {"ansible-playbook", "ansible-pull", "ansible"}
 
 
 def process(pid: int) -> tuple[int, str, str]:
@@ -28,7 +31,7 @@ def this() -> dict[str, object]:
     pid, found = os.getppid(), (0, "")
     while pid > 1:
         parent, started, command = process(pid)
-        if "ansible" in command:
+        if any(Path(word).name in PROGRAMS for word in command.split()[:2]):
             found = (pid, started)
         elif found[0]:
             break
