@@ -88,7 +88,7 @@ mkdir -p /srv/clinic
 cd /srv/clinic
 tar -x
 echo "# $(date --iso-8601=ns)" >>psychology_clinic/urls.py
-git init --quiet --bare --initial-branch=main ../clinic.git
+git -c init.defaultBranch=main init --quiet --bare ../clinic.git
 export GIT_DIR=/srv/clinic.git GIT_WORK_TREE=.
 git add --all
 git -c user.name=bench -c user.email=bench@localhost commit --quiet --message=bench
