@@ -308,6 +308,18 @@ def test_there_are_never_two_beats(beats):
 # --- Migrations -----------------------------------------------------------------------------------
 
 
+def test_a_migration_does_not_wait_for_a_lock_for_long(site, door, loaded):
+    before = site.live()
+    hold = "BEGIN; LOCK TABLE trials_mark; SELECT pg_sleep(60)"
+    command = ["runuser", "-u", "postgres", "--", "psql", f"--dbname={APP}", "--command", hold]
+    limits = values(app_migrate_lock_timeout=1, app_migrate_tries=2)
+    with inside(door.name, *command), loaded("migration behind a lock"):
+        told = refused(deploy("new-migration", limits))
+    assert "1 tries are left" in told
+    assert "lock timeout" in told
+    assert site.live() == before
+
+
 def test_a_rollback_leaves_a_migration_behind_only_when_told_to(site, sql, loaded):
     before = site.live()
     done(deploy("new-migration"))
