@@ -96,7 +96,7 @@ def migrate() -> None:
                 state = getattr(cause, "sqlstate", getattr(cause, "pgcode", None))
                 if state != NO_LOCK or not tries_left:
                     raise
-                print(f"A table or another migration is busy; {tries_left} tries are left")
+                print(f"A table or another migration is busy; tries left: {tries_left}")
                 connection.close()
                 time.sleep(2)
             else:
