@@ -181,7 +181,6 @@ FREE |= {
     "app_database_url",
     "app_broker_url",
     "app_current",
-    "app_project",
     "app_venv",
     "app_shared",
 }
