@@ -22,7 +22,8 @@ ask() {
     for _ in {1..100}; do
         answer=$( (
             exec 3<>"/dev/tcp/127.0.0.1/$1"
-            printf '%s\r\n' 'GET /health/ HTTP/1.0' 'Host: 127.0.0.1' 'X-Forwarded-Proto: https' '' >&3
+            printf '%s\r\n' >&3 \
+                'GET /health/ HTTP/1.0' 'Host: 127.0.0.1' 'X-Forwarded-Proto: https' ''
             head -n 1 <&3
         ) 2>/dev/null || true)
         if [[ $answer == *" 200 "* ]]; then return; fi
@@ -52,7 +53,7 @@ build() {
     touch .complete
 }
 
-# release NAME: build, check, migrate, collect and try a release, and make it current; stdin as above.
+# release NAME: build, check, migrate, collect, try, and make it current; stdin as above.
 release() {
     local path=$root/releases/$1 trial=$app-trial@$1.service
     if [ ! -e "$path/.complete" ]; then

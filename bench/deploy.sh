@@ -1,6 +1,6 @@
 #!/bin/bash
-# What playbooks/deploy.yml does, as a plain script: the floor that `make bench` measures it against.
-# It runs on a droplet that floor.sh has provisioned, as root, with these beside it:
+# What playbooks/deploy.yml does, as a plain script: the floor that `make bench` measures it
+# against. It runs on a droplet that floor.sh has provisioned, as root, with these beside it:
 #
 #   common.sh     the steps that floor.sh has, too
 #   deploy_key    the private key that may read the repository

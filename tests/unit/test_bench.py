@@ -62,6 +62,24 @@ def test_counts_only_what_ran_on_the_host():
     assert bench.on_host(report) == {"0 Gathering Facts": 0.75, "2 Install": 0.75}
 
 
+def test_counts_only_connections_from_outside(monkeypatch):
+    journal = "".join(
+        f"Accepted publickey for root from {address} port 41234 ssh2: ED25519 SHA256:x\n"
+        f"Starting session: command for root from {address} port 41234 id 0\n"
+        for address in ("172.17.0.1", "127.0.0.1")
+    )
+    monkeypatch.setattr(bench.droplet, "execute", lambda *_: journal)
+    assert bench.sshd(None) == (1, 1)
+
+
+def test_refuses_a_run_that_did_something_else(monkeypatch):
+    monkeypatch.setattr(bench, "SETTLE", 0)
+    monkeypatch.setattr(bench, "sshd", lambda _: (0, 0))
+    done = iter([(1.0, "ok=9 changed=0 failed=0"), (2.0, "ok=9 changed=1 failed=0\n")])
+    with pytest.raises(bench.BenchError, match="site: no ' changed=0 '"):
+        bench.repeat("site", None, lambda: next(done), lambda: bench.NO_CHANGE)
+
+
 def test_sets_tables():
     head, rows = ["way", "s"], [["bash", "1.0"], ["site.yml", "12.5"]]
     assert bench.table(head, rows, markdown=True) == (
