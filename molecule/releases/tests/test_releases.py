@@ -7,15 +7,19 @@ import base64
 import itertools
 import json
 import re
+import subprocess
 import time
 from contextlib import contextmanager
 from functools import partial
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from droplets import (
     APP,
+    ENVIRONMENT,
+    INVENTORY,
     PROJECT,
     ROOT,
     SCENARIO,
@@ -397,6 +401,35 @@ def test_without_memory_for_two_gunicorns_there_is_a_pause_and_no_loss(site, loa
     with loaded("deploy with a pause"):
         told = done(deploy(f"good-{number}", values(gunicorn_handover_reserve=10**8)))
     assert "it restarts with a pause" in told
+    assert site.number() == number
+
+
+@pytest.fixture
+def agent():
+    """Connections that forward an SSH agent, which has the deploy key."""
+    key = INVENTORY.with_name("deploy_key")
+    with TemporaryDirectory(prefix="agent-") as directory:  # short: a socket's path is limited
+        given = {
+            "SSH_AUTH_SOCK": f"{directory}/agent",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": directory,  # no connection of an earlier run
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=20s -o ForwardAgent=yes",
+        }
+        command = ["ssh-agent", "-D", "-a", given["SSH_AUTH_SOCK"]]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            try:
+                add = ["ssh-add", "-q", str(key)]
+                eventually(lambda: not subprocess.run(add, env=ENVIRONMENT | given).returncode)
+                yield given
+            finally:
+                process.terminate()
+
+
+def test_a_forwarded_agent_opens_the_repository(site, number, agent):
+    git = VALUES["app_source"] | {"ref": f"good-{number}", "agent": True}
+    with_agent = values(app_source=git, app_deploy_key="")
+    told = refused(playbook(with_agent, book=DEPLOY, SSH_AUTH_SOCK=""))
+    assert "ForwardAgent=yes" in told
+    done(playbook(with_agent, book=DEPLOY, **agent))
     assert site.number() == number
 
 
