@@ -161,14 +161,58 @@ BAD = {
     "ufw_allow": [[0], [70000], ["http"], ["80;"], ["6000:70000"], ["6010:6000"]],
     "ufw_rules": [[{"port": 22, "policy": "deny"}], [{"rule": "drop", "port": 22}], ["allow 22"]],
     "ufw_logging": ["loud"],
-    "certbot_source": ["magic"],
+    "app_certificate": ["yes", "certbot", True],
+    "app_certificates": [
+        {}, {"main": ["other.example.com"]}, {"my site": ["209.38.89.74"]}, {"../x": ["209.38.89.74"]},
+        {"a": ["209.38.89.74"], "b": ["209.38.89.74"]},
+    ],
+    "certificate_names": [
+        ABSENT, {"x": "example.com"}, {"x": []}, {"x;": ["example.com"]}, {"x": ["exa mple.com"]},
+        {"x": ["example.com\n"]}, {"../x": ["example.com"]}, {"x": ["example.com,DNS:other.com"]},
+    ],
+    "certificate_source": ["letsencrypt", ""],
+    "certificate_directory": ["ssl", "/etc/../ssl", "/etc/my ssl", "/etc/ssl\n"],
+    "certificate_service": ["nginx", "nginx.service; id"],
+    "certbot_certificates": [
+        {"x": ["*.example.com"]}, {"x": ["localhost"]}, {"x": ["10.0.0.5"]}, {"x": ["fd00::1"]},
+        {"x": ["clinic.local"]}, {"x": "example.com"}, {"x": []}, {"x;": ["example.com"]},
+        {"x": ["--force-renewal"]}, {"x": ["example.com;id"]}, {"$(id)": ["example.com"]},
+    ],
+    "certbot_server": ["letsencrypt", "http://ca.example.com/dir", "https://ca.example.com/d\nx", ""],
+    "certbot_staging": ["perhaps"],
+    "certbot_email": ["admin", "admin@example.com, b@example.com", "a b@example.com", "a@b\n"],
+    "certbot_webroot": ["acme", "/var/www/../acme", "/var/my acme"],
+    "certbot_directory": ["ssl", "/etc/ssl/../x"],
+    "certbot_interval": [0, 25, "daily"],
+    "certbot_version": ["latest", "5.8; id", "5.8.0\n"],
+    "certbot_install_environment": ["x", [1]],
+    "certbot_ca_bundle": ["ca.pem", "/etc/my ca.pem"],
+    "certbot_settings": [{"eab kid": "x"}, {"--email": "x"}, {"email": "a@b.c\nserver = x"}],
+    "nginx_certificates": [
+        {"certs": ["209.38.89.74"]}, {"/etc/my certs": ["209.38.89.74"]}, {"/etc/x;": ["209.38.89.74"]},
+        {"/etc/x": []}, {"/etc/x": ["example.com"]},
+    ],
+    "nginx_tls_profile": ["old", "none"],
+    "nginx_hsts": ["63072000", "max-age=1; preload; x", 'max-age=1"; }', "max-age=1\n"],
+    "nginx_http3": ["maybe"],
+    "ufw_allow_udp": [[0], ["https"], ["443;"], ["6000:6010"]],
     "ca_certificates_files": [["ca.txt"], ["ca"]],
 }  # fmt: skip
+# Values that are only bad beside others: what the host is, a variable, and the value.
+TOGETHER = [
+    ({"app_certificate": "letsencrypt"}, "app_domains", ["*.example.com"]),
+    ({"certificate_source": "files"}, "certificate_file", ""),
+    ({"certificate_source": "files"}, "certificate_file", "/nowhere.pem"),
+    ({"certificate_source": "files"}, "certificate_key_file", "/nowhere.pem"),
+    ({"certbot_certificates": {"x": ["203.0.113.7"]}}, "certbot_version", ""),
+    ({"certbot_certificates": {"x": ["203.0.113.7"]}}, "certbot_version", "5.3.1"),
+    ({"certbot_certificates": {"x": ["2001:db8::7"]}}, "certbot_version", "4.0.0"),
+]  # fmt: skip
 ROWS = {
-    f"{variable}-{number}": (variable, value)
+    f"{variable}-{number}": ({}, variable, value)
     for variable, values in BAD.items()
     for number, value in enumerate(values)
-}
+} | {f"{row[1]}-beside-{number}": row for number, row in enumerate(TOGETHER)}
 # Free texts and derived paths: nothing to refuse before they are used.
 FREE = {
     "app_install_environment",
@@ -228,6 +272,19 @@ GOOD = {
         "app_rollback_to": "5f2c0d9a1b3e-07ccbf", "app_retry": "true",
     },
     "numbers as text": {"redis_port": "6380", "postgresql_port": "5433", "gunicorn_timeout": "45"},
+    "HTTPS by an authority": {
+        "app_certificate": "letsencrypt", "app_domains": ["example.com", "203.0.113.7", "2001:db8::7"],
+        "certbot_email": "admin@example.com", "certbot_settings": {"eab-kid": "x"},
+        "nginx_hsts": "max-age=63072000; includeSubDomains; preload",
+    },
+    "a private authority": {
+        "certbot_certificates": {"x": ["clinic.local", "10.0.0.5"]}, "certbot_version": "5.9.1",
+        "certbot_server": "https://127.0.0.1:14000/dir",
+    },
+    "HTTPS of one's own": {
+        "app_certificate": "files", "app_domains": ["*.example.com", "[::1]"],
+        "certificate_file": __file__, "certificate_key_file": __file__,
+    },
     "rules": {
         "ufw_rules": [{"rule": "allow", "port": 5432, "proto": "tcp", "from_ip": "10.0.0.0/24"}],
     },
@@ -238,9 +295,9 @@ GOOD = {
 def told(tmp_path_factory):
     """What a run told: of each row the roles whose variables it holds."""
     hosts = {}
-    for row, (variable, value) in ROWS.items():
+    for row, (others, variable, value) in ROWS.items():
         role = next(role for role in ROLES if variable.startswith(f"{role}_"))
-        hosts[f"bad {row}"] = EXAMPLE | {variable: value, "checked": [role]}
+        hosts[f"bad {row}"] = EXAMPLE | others | {variable: value, "checked": [role]}
     for row, values in GOOD.items():
         concerned = [r for r in ROLES if any(variable.startswith(f"{r}_") for variable in values)]
         hosts[f"good {row}"] = EXAMPLE | values | {"checked": concerned or ROLES}
@@ -249,7 +306,7 @@ def told(tmp_path_factory):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_refused_by_name(told, row):
-    variable, value = ROWS[row]
+    _, variable, value = ROWS[row]
     message = told.failed.get(f"bad {row}", "")
     assert message, f"{variable}: {value!r} is let through"
     assert re.search(rf"\b{variable}\b", message), message
@@ -267,4 +324,5 @@ def test_every_variable_has_a_bad_row(role):
         "argument_specs"
     ]
     assert specs["validate"]["options"] == specs["main"]["options"]
-    assert set(specs["main"]["options"]) - FREE - set(BAD) == set()
+    refused = set(BAD) | {variable for _, variable, _ in TOGETHER}
+    assert set(specs["main"]["options"]) - FREE - refused == set()

@@ -64,6 +64,15 @@ SETS = {
         "app_static_url": "/assets/",
         "nginx_upstream": ["10.0.0.2:8000", "10.0.0.3:8000"],
     },
+    "https": MINIMAL
+    | {
+        "app_certificate": "letsencrypt",
+        "app_domains": ["example.com", "www.example.com", "203.0.113.7", "2001:db8::7"],
+        "certbot_settings": {"eab-kid": "x", "max-log-backups": 0},
+        "__nginx_asked": {"stderr": "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.2"},
+    },
+    "modern": MINIMAL
+    | {"app_certificate": "selfsigned", "nginx_tls_profile": "modern", "nginx_hsts": ""},
     "none": MINIMAL | {"app_database": "none", "app_broker": "none"},
     "small": EXAMPLE
     | {"facts": {"distribution_release": "bookworm", "processor_nproc": 1, "memtotal_mb": 456}},
@@ -130,6 +139,8 @@ def test_every_file_has_a_reader(rendered):
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
+        "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
+        "certbot/deploy", "certbot/issue",
         "nginx/nginx.conf", "nginx/site.conf", "postgresql/postgresql.conf",
         "redis/redis.conf", "shared/restart.conf",
     }  # fmt: skip
