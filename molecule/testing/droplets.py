@@ -185,7 +185,7 @@ LINES, WIDTH = 8, 200  # of each failure, the last and what is kept of them
 
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> list[dict[str, str]]:
-    """Rows, all with the same keys, for the table at the end of the session."""
+    """Rows for the tables at the end of the session, one table for those with the same keys."""
     return pytestconfig.stash.setdefault(FIGURES, [])
 
 
@@ -204,9 +204,11 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the figures; keep the failures, which Molecule's recap would push out of sight."""
-    if rows := config.stash.get(FIGURES, []):
-        cells = [list(row.values()) for row in rows]
-        terminalreporter.write_line("\n" + table(list(rows[0]), cells, markdown=True))
+    tables: dict[tuple[str, ...], list[list[str]]] = {}
+    for row in config.stash.get(FIGURES, []):
+        tables.setdefault(tuple(row), []).append(list(row.values()))
+    for heading, cells in tables.items():
+        terminalreporter.write_line("\n" + table(list(heading), cells, markdown=True))
     failed = [
         report for kind in ("error", "failed") for report in terminalreporter.stats.get(kind, [])
     ]

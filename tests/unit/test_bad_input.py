@@ -97,6 +97,10 @@ BAD = {
     "app_rollback_to": ["main", "../x", "5f2c0d9a1b3e-07ccbf\n", "-"],
     "app_rollback_past_migrations": ["please"],
     "gunicorn_handover_reserve": [-1, "much"],
+    "app_sandbox": [
+        {"exec start": "/bin/sh"}, {"PrivateTmp": "no\nUser=root"}, {"PrivateTmp": None},
+        {"ReadWritePaths": ["/srv/x\\"]}, {"ReadWritePaths": {"path": "/srv/x"}}, ["PrivateTmp=no"],
+    ],
     "app_user": ["root", "my user", "1user", "User"],
     "app_web_group": ["www data", ""],
     "app_environment_file": ["environment", "/etc/../environment"],
@@ -139,6 +143,7 @@ BAD = {
     "nginx_headers": [{"X Odd": "1"}, {"X-Odd": 'a"b'}, {"X-Odd": "two\nlines"}],
     "nginx_http_settings": [{"gzip": "on; }"}, {"my directive": "on"}],
     "nginx_server_settings": [{"etag": "on;"}, {"etag": "on\n"}, ["etag on"]],
+    "nginx_sandbox": [{"private_tmp": False}, {"User": "root\nGroup=root"}],
     "postgresql_port": [0, 70000, "5432x"],
     "postgresql_version": ["old", "9.6", 5],
     "postgresql_max_connections": [1],
@@ -153,11 +158,13 @@ BAD = {
         {"clinic": "clinic"},
     ],
     "postgresql_settings": [{"log min": 1}, {"work_mem": "1\nMB"}],
+    "postgresql_sandbox": [{"private_tmp": False}, {"User": "root\nGroup=root"}],
     "redis_port": [0, 70000, "6379x"],
     "redis_password": [ABSENT, "", "short", f"{SECRET} {SECRET}", f"{SECRET}\n"],
     "redis_bind": [[], ["local host"], ["127.0.0.1 0.0.0.0"]],
     "redis_maxmemory_mb": [1, "1gb"],
     "redis_settings": [{"max clients": 1}, {"timeout": "0\nbind *"}],
+    "redis_sandbox": [{"private_tmp": False}, {"User": "root\nGroup=root"}],
     "ufw_allow": [[0], [70000], ["http"], ["80;"], ["6000:70000"], ["6010:6000"]],
     "ufw_rules": [[{"port": 22, "policy": "deny"}], [{"rule": "drop", "port": 22}], ["allow 22"]],
     "ufw_logging": ["loud"],
@@ -284,6 +291,13 @@ GOOD = {
     "HTTPS of one's own": {
         "app_certificate": "files", "app_domains": ["*.example.com", "[::1]"],
         "certificate_file": __file__, "certificate_key_file": __file__,
+    },
+    "sandbox": {
+        "app_sandbox": {
+            "MemoryDenyWriteExecute": False, "IPAddressAllow": "localhost",
+            "ReadWritePaths": ["/srv/exports"], "SystemCallFilter": ["@resources"],
+        },
+        "nginx_sandbox": {"ReadWritePaths": ["/srv/cache"]}, "redis_sandbox": {"Nice": -5},
     },
     "rules": {
         "ufw_rules": [{"rule": "allow", "port": 5432, "proto": "tcp", "from_ip": "10.0.0.0/24"}],

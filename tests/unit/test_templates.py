@@ -46,6 +46,13 @@ SETS = {
         "nginx_rate_limit": 0.01,
         "postgresql_settings": {"application_name": "it's", "log_statement": "ddl"},
         "redis_settings": {"timeout": 0},
+        "app_sandbox": {
+            "MemoryDenyWriteExecute": False,
+            "IPAddressAllow": "localhost",
+            "ReadWritePaths": ["/srv/exports"],
+            "SystemCallFilter": ["@resources"],
+        },
+        "nginx_sandbox": {"ReadWritePaths": ["/srv/cache"]},
         "gunicorn_settings": {
             "accesslog": "-",
             "keepalive": 5,
@@ -94,10 +101,6 @@ def rendered(tmp_path_factory):
         for role, names in TEMPLATES.items()
         for name in names
     }
-    show |= {
-        f"shared/{name.removesuffix('.j2')}": f"nginx/templates/_shared/{name}"
-        for name in SHARED - {"app.service.j2", "ready.py.j2"}
-    }
     msg = {
         key: f"{{{{ lookup('ansible.builtin.template', '{ROOT}/roles/{path}') }}}}"
         for key, path in show.items()
@@ -123,12 +126,10 @@ def test_no_template_is_left_out():
     assert {f"{role}/templates/{name}" for role, names in TEMPLATES.items() for name in names} == {
         path for path in everywhere if "/_shared/" not in path
     }
-    sources = "".join(path.read_text() for path in ROOT.glob("roles/*/templates/*.j2"))
-    tasks = "".join(path.read_text() for path in ROOT.glob("roles/*/tasks/*.yml"))
+    files = [*ROOT.glob("roles/*/templates/*.j2"), *ROOT.glob("templates/*.j2")]
+    sources = "".join(path.read_text() for path in files)
     assert SHARED == {
-        name
-        for name in SHARED
-        if re.search(f'(extends|include) "_shared/{name}"', sources) or f"_shared/{name}" in tasks
+        name for name in SHARED if re.search(f'(extends|include) "_shared/{name}"', sources)
     }
 
 
@@ -141,8 +142,8 @@ def test_every_file_has_a_reader(rendered):
         "gunicorn/handover.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue",
-        "nginx/nginx.conf", "nginx/site.conf", "postgresql/postgresql.conf",
-        "redis/redis.conf", "shared/restart.conf",
+        "nginx/drop-in.conf", "nginx/nginx.conf", "nginx/site.conf", "postgresql/drop-in.conf",
+        "postgresql/postgresql.conf", "redis/drop-in.conf", "redis/redis.conf",
     }  # fmt: skip
     assert set(rendered["example"]) == read
 
@@ -274,9 +275,24 @@ def test_systemd_accepts_the_units(texts, verify):
     assert verify(units) == (0, "")
 
 
-def test_systemd_accepts_the_drop_in(texts, verify):
-    service = "[Service]\nExecStart=/bin/true\n" + texts["shared/restart.conf"]
+@pytest.mark.parametrize("role", ["nginx", "postgresql", "redis"])
+def test_systemd_accepts_the_drop_ins(texts, verify, role):
+    service = "[Service]\nExecStart=/bin/true\n" + texts[f"{role}/drop-in.conf"]
     assert verify({"server.service": service}) == (0, "")
+
+
+def test_a_sandbox_has_exceptions(rendered):
+    unit = rendered["nasty"]["celery_worker/celery.service"].splitlines()
+    want = {
+        "MemoryDenyWriteExecute": ["false"],
+        "IPAddressAllow": ["localhost"],
+        "ReadWritePaths": ["/srv/web/nasty-app_1.d/shared", "/srv/exports"],
+        "SystemCallFilter": ["@system-service", "~@privileged @resources", "@resources"],
+    }
+    for name, values in want.items():
+        lines = [line for line in unit if line.startswith(f"{name}=")]
+        assert lines == [f"{name}={value}" for value in values]
+    assert "ReadWritePaths=/srv/cache\n" in rendered["nasty"]["nginx/drop-in.conf"]
 
 
 def test_systemd_would_have_said_so(rendered, verify):

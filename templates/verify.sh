@@ -1,0 +1,9 @@
+# Refuse a unit, or a drop-in, with what systemd would only pass over: a directive or a value that it does not know.
+unit=/run/$$-verify.service
+cp "$1" "$unit"
+said=$(systemd-analyze verify --man=no "$unit" 2>&1 | grep -F "$unit:")
+rm "$unit"
+if [ -n "$said" ]; then
+    echo "$said" >&2
+    exit 1
+fi
