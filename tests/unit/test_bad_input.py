@@ -134,7 +134,7 @@ BAD = {
         ["cloudflare"], ["0.0.0.0/0"], ["::/0"], ["10.0.0.0/8;"], ["10.0.0.0/8\n"], ["unix:"],
         [""], {"10.0.0.1": 1},
     ],
-    "nginx_real_ip_header": ["", "X-Real-IP;", "X Real IP", "$http_x", "X-Real-IP\n", "proxy_protocol"],
+    "nginx_real_ip_header": ["", "X-Real-IP;", "X Real IP", "$http_x", "X-Real-IP\n", "x_y"],
     "nginx_rate_limit": [0, -1, "fast"],
     "nginx_rate_limit_burst": [-1],
     "nginx_login_rate_limit": [0],
@@ -280,7 +280,7 @@ GOOD = {
     "policies": {
         "nginx_content_security_policy": {
             "default-src": "'self' https://*.example.com:8443/x.js?y=1 data:",
-            "script-src": ["'strict-dynamic'", "'sha256-47DEQpj8+/Im='", "none.example.com", "wss:"],
+            "script-src": ["'strict-dynamic'", "'sha256-47DEQpj8+/Im='", "none.example"],
             "sandbox": "allow-forms",
             "upgrade-insecure-requests": [],
             "block-all-mixed-content": None,
