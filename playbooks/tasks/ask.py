@@ -1,29 +1,58 @@
 """Run on the host: ask the site behind nginx for a page; exits 0 if its status is from 200 to 399.
 
-    ask.py NAME PATH [https]
+    ask.py NAME PATH SCHEME [UPSTREAM]
 
 No certificate is verified: this host's own nginx answers, and its certificate may be self-signed.
+Where nginx asks for a password, which has no place on a command line, UPSTREAM is asked instead:
+unix:PATH or HOST:PORT.
 """
 
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import sys
 
+TIMEOUT = 30.0  # seconds
 
-def main(name: str, path: str, scheme: str = "http") -> int:
+
+def ask(connected: socket.socket, name: str, path: str) -> http.client.HTTPResponse:
+    """Return the answer to a request, as nginx would send it."""
+    connection = http.client.HTTPConnection(name)
+    connection.sock = connected
+    connection.request("GET", path, headers={"Host": name, "X-Forwarded-Proto": "https"})
+    return connection.getresponse()
+
+
+def nginx(name: str, scheme: str) -> socket.socket:
+    """Return a connection to this host's nginx."""
+    plain = socket.create_connection(("127.0.0.1", 443 if scheme == "https" else 80), TIMEOUT)
+    if scheme != "https":
+        return plain
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    # An address is asked for without a name.
+    return context.wrap_socket(plain, server_hostname=None if ":" in name else name)
+
+
+def behind(upstream: str) -> socket.socket:
+    """Return a connection to what answers behind nginx."""
+    if not upstream.startswith("unix:"):
+        host, _, port = upstream.rpartition(":")
+        return socket.create_connection((host, int(port)), TIMEOUT)
+    connected = socket.socket(socket.AF_UNIX)
+    connected.settimeout(TIMEOUT)
+    connected.connect(upstream.removeprefix("unix:"))
+    return connected
+
+
+def main(name: str, path: str, scheme: str, upstream: str = "") -> int:
     """Ask; return the exit code, and say what the answer was if it is not a good one."""
-    connection = http.client.HTTPConnection("127.0.0.1", 443 if scheme == "https" else 80, timeout=30)
     try:
-        connection.connect()
-        if scheme == "https":
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            server = None if ":" in name else name  # an address is asked for without a name
-            connection.sock = context.wrap_socket(connection.sock, server_hostname=server)
-        connection.request("GET", path, headers={"Host": name})
-        answer = connection.getresponse()
+        answer = ask(nginx(name, scheme), name, path)
+        if answer.status == 401 and upstream:
+            answer = ask(behind(upstream), name, path)
     except OSError as error:
         print(f"GET {scheme}://{name}{path}: {error}")
         return 1

@@ -1,5 +1,6 @@
 """Every template, rendered by Ansible for several hosts and read by the program it is for."""
 
+import hashlib
 import py_compile
 import re
 import runpy
@@ -11,6 +12,7 @@ import gunicorn.config
 import pytest
 import yaml
 from conftest import EXAMPLE, ROLES, ROOT, Unsafe, play
+from passlib.hash import sha512_crypt
 
 NASTY = yaml.safe_load((ROOT / "tests" / "environment.yml").read_text())
 NASTY = {name: Unsafe(value) if "{" in value else value for name, value in NASTY.items()}
@@ -44,6 +46,17 @@ SETS = {
         "nginx_headers": {"X-Odd": "it's; {braces} #1", "X-Frame-Options": ""},
         "nginx_rate_limit_exempt": ["10.0.0.0/8", "2001:db8::/32"],
         "nginx_rate_limit": 0.01,
+        "nginx_login_rate_limit": 0.01,
+        "nginx_real_ip_from": ["10.0.0.1", "173.245.48.0/20", "2400:cb00::/32"],
+        "nginx_real_ip_header": "CF-Connecting-IP",
+        "nginx_basic_auth_users": {"ada": Unsafe('{{ it\'s }} "$y" \\ #1'), "bob": 123456789012},
+        "nginx_basic_auth_paths": ["/admin/", "/~x.y"],
+        "nginx_content_security_policy": {
+            "default-src": "'self' https://*.example.com:8443/x.js?y=1 data:",
+            "script-src": ["'sha256-47DEQpj8+/Im='", "wss:"],
+            "upgrade-insecure-requests": [],
+        },
+        "nginx_content_security_policy_report_only": True,
         "postgresql_settings": {"application_name": "it's", "log_statement": "ddl"},
         "redis_settings": {"timeout": 0},
         "app_sandbox": {
@@ -70,6 +83,7 @@ SETS = {
         "app_broker": "rediss://default:s3cr%40t@redis.example.com:25061/0",
         "app_static_url": "/assets/",
         "nginx_upstream": ["10.0.0.2:8000", "10.0.0.3:8000"],
+        "nginx_content_security_policy": {},
     },
     "https": MINIMAL
     | {
@@ -142,8 +156,9 @@ def test_every_file_has_a_reader(rendered):
         "gunicorn/handover.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue",
-        "nginx/drop-in.conf", "nginx/nginx.conf", "nginx/site.conf", "postgresql/drop-in.conf",
-        "postgresql/postgresql.conf", "redis/drop-in.conf", "redis/redis.conf",
+        "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
+        "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
+        "redis/redis.conf",
     }  # fmt: skip
     assert set(rendered["example"]) == read
 
@@ -215,6 +230,38 @@ def test_server_names_and_addresses(rendered):
         "[2001:db8::8]",
         "localhost",
     ]
+
+
+def test_a_policy_is_one_header_as_the_table_says(rendered):
+    def policies(host):
+        return re.findall(
+            r'content_security_policy\w* \{\n    "" "(.*)";', rendered[host]["nginx/site.conf"]
+        )
+
+    assert policies("minimal") == ["base-uri 'self'; frame-ancestors 'self'; object-src 'none'"]
+    assert policies("nasty") == [
+        "default-src 'self' https://*.example.com:8443/x.js?y=1 data:; "
+        "script-src 'sha256-47DEQpj8+/Im=' wss:; upgrade-insecure-requests"
+    ]
+    assert policies("managed") == []
+    for host in SETS:
+        only = "add_header Content-Security-Policy-Report-Only" in rendered[host]["nginx/site.conf"]
+        assert only == (host == "nasty")
+
+
+def test_passwords_are_hashed_and_the_same_at_each_run(rendered):
+    lines = [
+        line for line in rendered["nasty"]["nginx/htpasswd"].splitlines() if line[:1] not in "#"
+    ]
+    hashes = dict(line.split(":") for line in lines)
+    gate = SETS["nasty"]["nginx_basic_auth_users"]
+    assert set(hashes) == set(gate)
+    for name, password in gate.items():
+        assert sha512_crypt.verify(str(password), hashes[name])
+        read = sha512_crypt.from_string(hashes[name])
+        assert read.rounds == 5000
+        # Made of names and not by chance, or each run would change the file.
+        assert read.salt == hashlib.sha256(f"nasty:nasty_app_1:{name}".encode()).hexdigest()[:16]
 
 
 # --- systemd ----------------------------------------------------------------------------------
