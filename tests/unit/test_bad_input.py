@@ -162,6 +162,24 @@ BAD = {
     "ufw_rules": [[{"port": 22, "policy": "deny"}], [{"rule": "drop", "port": 22}], ["allow 22"]],
     "ufw_logging": ["loud"],
     "certbot_source": ["magic"],
+    "sshd_allow_agent_forwarding": ["maybe"],
+    "sshd_settings": [
+        {"port": 22}, {"Match": "User root"}, {"Include": "/tmp/x"}, {"Banner": "a\nPort 23"},
+        {"PasswordAuthentication": "no\nMatch all"}, {"Port": [22, ""]}, {"My Setting": 1},
+        {"Passwordauthentication": "yes"}, ["Port 22"], "Port 22",
+    ],
+    "fail2ban_jails": [["ssh d"], ["DEFAULT"], ["sshd]\n[x"], "ssh;"],
+    "fail2ban_ignoreip": [["office"], ["10.0.0.0/8 0.0.0.0/0"], ["10.0.0.1\n"]],
+    "fail2ban_settings": [
+        {"sshd": "maxretry=3"}, {"sshd": {"max retry": 3}}, {"sshd": {"maxretry": "3\naction = x"}},
+        {"ss hd": {"maxretry": 3}}, ["sshd"],
+    ],
+    "hardening_unattended_upgrades": [
+        {"Automatic Reboot": True}, {"Mail": 'a"; x "b'}, {"Package-Blacklist": ['a"b']},
+        {"Mail": "a\nb"}, ["Mail"],
+    ],
+    "hardening_sysctl": [{"kernel sysrq": 0}, {"sysrq": 0}, {"kernel.sysrq": "0\nx.y = 1"}, ["x"]],
+    "hardening_disabled_modules": [["usb storage"], ["../x"], ["x /bin/true\n"]],
     "ca_certificates_files": [["ca.txt"], ["ca"]],
 }  # fmt: skip
 ROWS = {
@@ -230,6 +248,14 @@ GOOD = {
     "numbers as text": {"redis_port": "6380", "postgresql_port": "5433", "gunicorn_timeout": "45"},
     "rules": {
         "ufw_rules": [{"rule": "allow", "port": 5432, "proto": "tcp", "from_ip": "10.0.0.0/24"}],
+    },
+    "hardened": {
+        "sshd_settings": {"Port": [22, 2222], "AllowTcpForwarding": True, "Banner": "/etc/issue"},
+        "fail2ban_settings": {"DEFAULT": {"bantime": "1h"}, "sshd": {"bantime.increment": False}},
+        "hardening_unattended_upgrades": {
+            "Automatic-Reboot": True, "Automatic-Reboot-Time": "04:00", "Package-Blacklist": ["x"],
+        },
+        "hardening_sysctl": {"net.ipv4.conf.eth0/1.rp_filter": 2, "-vm.swappiness": ""},
     },
 }  # fmt: skip
 
