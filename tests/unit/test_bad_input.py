@@ -244,6 +244,24 @@ BAD = {
     "nginx_hsts": ["63072000", "max-age=1; preload; x", 'max-age=1"; }', "max-age=1\n"],
     "nginx_http3": ["maybe"],
     "ufw_allow_udp": [[0], ["https"], ["443;"], ["6000:6010"]],
+    "sshd_allow_agent_forwarding": ["maybe"],
+    "sshd_settings": [
+        {"port": 22}, {"Match": "User root"}, {"Include": "/tmp/x"}, {"Banner": "a\nPort 23"},
+        {"PasswordAuthentication": "no\nMatch all"}, {"Port": [22, ""]}, {"My Setting": 1},
+        {"Passwordauthentication": "yes"}, ["Port 22"], "Port 22",
+    ],
+    "fail2ban_jails": [["ssh d"], ["DEFAULT"], ["sshd]\n[x"], "ssh;"],
+    "fail2ban_ignoreip": [["office"], ["10.0.0.0/8 0.0.0.0/0"], ["10.0.0.1\n"]],
+    "fail2ban_settings": [
+        {"sshd": "maxretry=3"}, {"sshd": {"max retry": 3}}, {"sshd": {"maxretry": "3\naction = x"}},
+        {"ss hd": {"maxretry": 3}}, ["sshd"],
+    ],
+    "hardening_unattended_upgrades": [
+        {"Automatic Reboot": True}, {"Mail": 'a"; x "b'}, {"Package-Blacklist": ['a"b']},
+        {"Mail": "a\nb"}, ["Mail"],
+    ],
+    "hardening_sysctl": [{"kernel sysrq": 0}, {"sysrq": 0}, {"kernel.sysrq": "0\nx.y = 1"}, ["x"]],
+    "hardening_disabled_modules": [["usb storage"], ["../x"], ["x /bin/true\n"]],
     "ca_certificates_files": [["ca.txt"], ["ca"]],
 }  # fmt: skip
 # Values that are only bad beside others: what the host is, a variable, and the value.
@@ -362,6 +380,14 @@ GOOD = {
     "no policy": {"nginx_content_security_policy": {}},
     "rules": {
         "ufw_rules": [{"rule": "allow", "port": 5432, "proto": "tcp", "from_ip": "10.0.0.0/24"}],
+    },
+    "hardened": {
+        "sshd_settings": {"Port": [22, 2222], "AllowTcpForwarding": True, "Banner": "/etc/issue"},
+        "fail2ban_settings": {"DEFAULT": {"bantime": "1h"}, "sshd": {"bantime.increment": False}},
+        "hardening_unattended_upgrades": {
+            "Automatic-Reboot": True, "Automatic-Reboot-Time": "04:00", "Package-Blacklist": ["x"],
+        },
+        "hardening_sysctl": {"net.ipv4.conf.eth0/1.rp_filter": 2, "-vm.swappiness": ""},
     },
 }  # fmt: skip
 

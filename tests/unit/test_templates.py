@@ -1,5 +1,6 @@
 """Every template, rendered by Ansible for several hosts and read by the program it is for."""
 
+import configparser
 import hashlib
 import py_compile
 import re
@@ -66,6 +67,17 @@ SETS = {
             "SystemCallFilter": ["@resources"],
         },
         "nginx_sandbox": {"ReadWritePaths": ["/srv/cache"]},
+        "sshd_settings": {
+            "Port": [22, 2222],
+            "AllowTcpForwarding": True,
+            "Banner": "/etc/issue.net",
+        },
+        "fail2ban_settings": {"DEFAULT": {"bantime": "1h"}, "recidive": {"maxretry": 3}},
+        "hardening_unattended_upgrades": {
+            "Automatic-Reboot": True,
+            "Package-Blacklist": ["x", "y"],
+        },
+        "hardening_sysctl": {"net.ipv4.ip_forward": 1, "kernel.sysrq": ""},
         "gunicorn_settings": {
             "accesslog": "-",
             "keepalive": 5,
@@ -152,13 +164,14 @@ def test_every_file_has_a_reader(rendered):
         "app/dotenv", "app/environment", "app/manage", "app/run", "app/tmpfiles.conf",
         "app/trial.conf.py", "app/trial@.service", "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
+        "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
+        "certbot/deploy", "certbot/issue", "fail2ban/jail.local",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
-        "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
-        "certbot/deploy", "certbot/issue",
+        "hardening/modprobe.conf", "hardening/sysctl.conf", "hardening/unattended-upgrades",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
-        "redis/redis.conf",
+        "redis/redis.conf", "sshd/sshd.conf",
     }  # fmt: skip
     assert set(rendered["example"]) == read
 
@@ -497,3 +510,69 @@ def test_redis_settings_are_one_line_each(rendered, host):
     assert settings["appendonly"] == "yes"
     assert int(settings["maxmemory"].removesuffix("mb")) >= 64
     assert all(address.lstrip("-") in ("127.0.0.1", "::1") for address in settings["bind"].split())
+
+
+# --- SSH, fail2ban, upgrades ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def sshd(texts, tmp_path, parser):
+    """Give a function that has sshd read the settings, changed by replacing a text."""
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+
+    def test(old="", new=""):
+        path = tmp_path / "sshd.conf"
+        path.write_text(texts["sshd/sshd.conf"].replace(old, new))
+        command = [*parser("sshd", "openssh-server"), "-T", "-f", path, "-h", key]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    return test
+
+
+def test_sshd_wants_keys(sshd):
+    told = sshd()
+    assert told.returncode == 0, told.stderr
+    said = told.stdout.splitlines()
+    assert {"passwordauthentication no", "kbdinteractiveauthentication no"} <= set(said)
+    assert "permitrootlogin without-password" in said
+
+
+def test_sshd_would_have_said_so(sshd):
+    assert sshd("MaxAuthTries", "MaxAuthTrys").returncode != 0
+
+
+def test_what_you_say_of_sshd_counts(rendered):
+    lines = rendered["nasty"]["sshd/sshd.conf"].splitlines()
+    assert {"Port 22", "Port 2222", "AllowTcpForwarding yes"} <= set(lines)
+    assert not [line for line in lines if line.startswith("AllowTcpForwarding local")]
+
+
+def test_fail2ban_has_a_section_for_each_jail(rendered):
+    jails = configparser.ConfigParser(interpolation=None)
+    jails.read_string(rendered["nasty"]["fail2ban/jail.local"])
+    assert {name for name in jails.sections() if jails[name].getboolean("enabled")} == {
+        "sshd", "nginx-http-auth", "nginx-limit-req",
+    }  # fmt: skip
+    assert jails["sshd"]["bantime"] == "1h"
+    assert jails["recidive"]["maxretry"] == "3"
+
+
+def test_apt_reads_what_to_upgrade(texts, tmp_path):
+    path = tmp_path / "upgrades"
+    path.write_text(texts["hardening/unattended-upgrades"])
+    told = subprocess.run(
+        ["apt-config", f"--config-file={path}", "dump"], capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    assert 'APT::Periodic::Unattended-Upgrade "1";' in told.stdout
+    origins = re.findall(r'Unattended-Upgrade::Origins-Pattern:: "(.*)";', told.stdout)
+    assert origins
+    assert all("-security" in origin for origin in origins)
+
+
+def test_the_kernels_settings_are_one_line_each(texts):
+    lines = texts["hardening/sysctl.conf"].splitlines()
+    settings = dict(line.split(" = ") for line in lines if not line.startswith("#"))
+    assert all(re.fullmatch(r"[a-z0-9_./]+", name) for name in settings)
+    assert settings["kernel.dmesg_restrict"] == "1"
