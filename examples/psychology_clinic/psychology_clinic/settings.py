@@ -20,6 +20,8 @@ env = environ.Env()
 # --- Core -----------------------------------------------------------------------------------
 # Bare secrets come from os.environ: django-environ takes "$x" for the name of a variable.
 SECRET_KEY = "only-for-tests" if TESTING else os.environ.get("SECRET_KEY", "")  # noqa: S105
+# What these have signed is believed, too, so that a new key signs nobody out.
+SECRET_KEY_FALLBACKS = list(filter(None, os.environ.get("SECRET_KEY_FALLBACKS", "").split(",")))
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])

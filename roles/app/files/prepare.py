@@ -67,6 +67,15 @@ def check() -> None:
         raise SystemExit(f"STATIC_URL is {url} in the project's settings, app_static_url {wanted}")
 
 
+def keys() -> None:
+    """Look whether the settings sign with the key of the environment, and believe its others."""
+    if settings.SECRET_KEY != os.environ["SECRET_KEY"]:
+        raise SystemExit("SECRET_KEY of the project's settings is not that of its environment")
+    given = os.environ.get("SECRET_KEY_FALLBACKS", "").split(",")
+    if not {*filter(None, given)} <= {*getattr(settings, "SECRET_KEY_FALLBACKS", [])}:
+        raise SystemExit("SECRET_KEY_FALLBACKS of the project's settings lacks a key of its environment")
+
+
 def applied() -> set[str]:
     """Return the names of the migrations that the database has."""
     recorder = MigrationRecorder(connections[DEFAULT_DB_ALIAS])
