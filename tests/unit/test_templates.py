@@ -127,7 +127,7 @@ def test_no_template_is_left_out():
 def test_every_file_has_a_reader(rendered):
     read = {
         "app/dotenv", "app/environment", "app/manage", "app/run", "app/tmpfiles.conf",
-        "app/trial.conf.py", "app/trial@.service", "environment",
+        "app/trial.conf.py", "app/trial@.service", "app/trial@.socket", "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
@@ -261,6 +261,8 @@ FOR_A_MOMENT = {  # while a release is deployed
 
 def test_systemd_accepts_the_units(texts, verify):
     units = {name: texts[key] for name, key in (UNITS | FOR_A_MOMENT).items()}
+    wanted = re.search(r"Requires=(.*@)%i(\.socket)", texts["app/trial@.service"])
+    units["x".join(wanted.groups())] = texts["app/trial@.socket"]
     assert verify(units) == (0, "")
 
 
