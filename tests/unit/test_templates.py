@@ -261,8 +261,9 @@ FOR_A_MOMENT = {  # while a release is deployed
 
 def test_systemd_accepts_the_units(texts, verify):
     units = {name: texts[key] for name, key in (UNITS | FOR_A_MOMENT).items()}
-    wanted = re.search(r"Requires=(.*@)%i(\.socket)", texts["app/trial@.service"])
-    units["x".join(wanted.groups())] = texts["app/trial@.socket"]
+    trial = re.search(r"Requires=(.*@)%i\.socket", texts["app/trial@.service"])[1]
+    units[f"{trial}x.service"] = units.pop("trial@x.service")
+    units[f"{trial}x.socket"] = texts["app/trial@.socket"]
     assert verify(units) == (0, "")
 
 
