@@ -1,5 +1,5 @@
 # Refuse a unit, or a drop-in, with what systemd would only pass over: a directive or a value that it does not know.
-unit=/run/$$-verify.service
+unit=/run/$$-verify.${2:-service}
 cp "$1" "$unit"
 said=$(systemd-analyze verify --man=no "$unit" 2>&1 | grep -F "$unit:")
 rm "$unit"

@@ -32,9 +32,9 @@ RECIPE = Path(__file__).with_name("droplet.Dockerfile")
 CACHE = engine.CACHE / "droplet"
 KEY = CACHE / "id_ed25519"
 BOOT = 60.0  # seconds until systemd has started all units and sshd answers
-# systemd mounts and makes namespaces (SYS_ADMIN), ufw filters (NET_ADMIN), and Debian's
-# redis-server unit joins PrivateUsers with ProtectProc (SYS_PTRACE).
-CAPABILITIES = ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]
+# systemd mounts and makes namespaces (SYS_ADMIN), ufw filters (NET_ADMIN), Debian's redis-server
+# unit joins PrivateUsers with ProtectProc (SYS_PTRACE), and Gunicorn is reniced (SYS_NICE).
+CAPABILITIES = ["NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE"]
 
 
 class DropletError(RuntimeError):

@@ -26,7 +26,7 @@ def test_cgroup_v2_shares_the_hosts_tree():
 def test_never_privileged(info):
     run = droplet.options(info)
     assert "privileged" not in run
-    assert run["cap_add"] == ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]
+    assert run["cap_add"] == ["NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE"]
 
 
 def test_ports_open_to_this_machine_only():

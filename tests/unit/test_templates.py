@@ -162,7 +162,7 @@ def test_no_template_is_left_out():
 def test_every_file_has_a_reader(rendered):
     read = {
         "app/dotenv", "app/environment", "app/manage", "app/run", "app/tmpfiles.conf",
-        "app/trial.conf.py", "app/trial@.service", "environment",
+        "app/trial.conf.py", "app/trial@.service", "app/trial@.socket", "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue", "fail2ban/jail.local",
@@ -332,6 +332,9 @@ FOR_A_MOMENT = {  # while a release is deployed
 
 def test_systemd_accepts_the_units(texts, verify):
     units = {name: texts[key] for name, key in (UNITS | FOR_A_MOMENT).items()}
+    trial = re.search(r"Requires=(.*@)%i\.socket", texts["app/trial@.service"])[1]
+    units[f"{trial}x.service"] = units.pop("trial@x.service")
+    units[f"{trial}x.socket"] = texts["app/trial@.socket"]
     assert verify(units) == (0, "")
 
 

@@ -85,16 +85,18 @@ def test_a_unit_is_hardly_exposed(host, door, name, figures, unit):
     got = exposure(host, name(unit))
     before = "-"
     if unit in SERVERS:
-        before = f"{exposure(host, '--offline=true', f'/usr/lib/systemd/system/{unit}'):.1f}"
+        copy = "/run/stock.service"  # its own name would bring the drop-ins along
+        host.check_output("cp /usr/lib/systemd/system/%s %s", unit, copy)
+        before = f"{exposure(host, '--offline=true', copy):.1f}"
+        host.check_output("rm %s", copy)
     row = {"droplet": door.name, "unit": unit, "exposure": f"{got:.1f}"}
     figures.append(row | {"may be": f"{BARS[unit]:.1f}", "Debian's own": before})
     assert got <= BARS[unit]
 
 
 def test_systemd_passes_over_no_directive(host):
-    told = host.run("journalctl --no-pager --boot _PID=1 --grep='ignoring|Unknown key|Failed to'")
-    places = "gunicorn|celery|trial@|nginx|postgresql|redis"
-    assert [line for line in told.stdout.splitlines() if re.search(places, line)] == []
+    told = host.check_output("journalctl --no-pager --boot _PID=1")
+    assert re.findall(r".*/(?:etc|run)/systemd/system/\S+:\d+: .*", told) == []
 
 
 # --- What the kernel says -----------------------------------------------------------------------
@@ -137,11 +139,6 @@ PROBE = """
         with tempfile.NamedTemporaryFile(dir=media) as file:
             assert os.stat(file.name).st_mode & 0o777 == 0o600
 
-    def connect(family, *address):
-        with socket.socket(family, socket.SOCK_STREAM) as client:
-            client.settimeout(5)
-            client.connect(*address)
-
     def work():
         with multiprocessing.get_context("fork").Pool(2) as pool:
             assert pool.map(abs, [-1, -2]) == [1, 2]
@@ -170,15 +167,15 @@ PROBE = """
         "become a realtime process": lambda: os.sched_setscheduler(
             0, os.SCHED_FIFO, os.sched_param(1)),
         "become root": lambda: os.setuid(0),
-        "ask the cloud for its secrets": lambda: connect(
-            socket.AF_INET, ("169.254.169.254", 80)),
+        "ask the cloud for its secrets": lambda: socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("169.254.169.254", 80)),
         # and what it must be able to do
         "write an upload": upload,
         "write to /tmp": lambda: tempfile.TemporaryFile().close(),
         "share semaphores": work,
         "run a program": lambda: subprocess.run(["true"], check=True),
         "measure the memory": lambda: Path("/proc/meminfo").read_text(),
-        "call another host": lambda: connect(socket.AF_INET, (gateway, port)),
+        "call another host": lambda: socket.create_connection((gateway, port), 5),
     }
     told = {}
     for what, do in tried.items():
@@ -207,9 +204,12 @@ def told(request, host, gateway):
     unit = re.sub(r"(?m)^EnvironmentFile=.*$", f"EnvironmentFile=/etc/{APP}/environment", unit)
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        start = f"ExecStart={ROOT}/current/.venv/bin/python /run/probe.py {ROOT} {gateway} {port}"
-        output = "StandardOutput=truncate:/run/probe.json"
-        unit = unit.replace("[Service]\n", f"[Service]\nType=oneshot\n{start}\n{output}\n")
+        command = f"{ROOT}/current/.venv/bin/python /run/probe.py {ROOT} {gateway} {port}"
+        unit = unit.replace(
+            "[Service]\n",
+            f"[Service]\nType=oneshot\nExecStart=/usr/bin/env {command}\n"
+            "StandardOutput=truncate:/run/probe.json\n",
+        )
         for path, text in {
             "/run/systemd/system/probe.service": unit,
             "/run/probe.py": textwrap.dedent(PROBE),
@@ -225,7 +225,6 @@ def told(request, host, gateway):
 
 def test_what_it_need_not_do_is_refused(told):
     assert [what for what, came in told.items() if came == "done" and what not in MAY] == []
-    assert "Operation not permitted" in told["ask the cloud for its secrets"]
 
 
 def test_what_it_must_do_is_allowed(told):
@@ -253,13 +252,10 @@ def test_a_server_writes_where_it_must(host, show, unit, writes):
 
 def test_postgresql_runs_programs_in_its_own_sandbox(sql):
     """A superuser's COPY is as good as a shell on the host: it finds neither rights nor homes."""
-    status = sql("COPY (SELECT 1) TO PROGRAM 'grep NoNewPrivs /proc/self/status >/var/tmp/status'")
-    assert status == "COPY 1"
-    sql("CREATE TEMP TABLE seen (line text); COPY seen FROM PROGRAM 'cat /var/tmp/status'")
-    with pytest.raises(AssertionError, match="Permission denied"):
-        sql("COPY (SELECT 1) TO PROGRAM 'ls /home'")
-    with pytest.raises(AssertionError, match="not permitted"):
-        sql("COPY (SELECT 1) TO PROGRAM 'unshare --user true'")
+    assert sql("COPY (SELECT 1) TO PROGRAM 'ls /srv'") == "COPY 1"
+    for refused in ["ls /home", "unshare --user true", "touch /etc/x"]:
+        with pytest.raises(AssertionError, match=f'program "{refused}" failed'):
+            sql(f"COPY (SELECT 1) TO PROGRAM '{refused}'")
 
 
 def test_nginx_reloads_and_takes_up_a_new_log(host, door, show, stamp):
@@ -298,5 +294,5 @@ def test_a_service_that_is_killed_comes_back(host, door, name, show, unit):
     eventually(lambda: green(door))
     main = show(unit, "MainPID")
     host.check_output("systemctl kill --kill-who=main --signal=KILL %s", name(unit))
-    eventually(lambda: show(unit, "MainPID") not in ("0", main), patience=10)
-    eventually(lambda: green(door), patience=15)
+    eventually(lambda: show(unit, "MainPID") not in ("0", main), patience=30)
+    eventually(lambda: green(door), patience=30)
