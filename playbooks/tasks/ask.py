@@ -14,7 +14,8 @@ import sys
 
 def main(name: str, path: str, scheme: str = "http") -> int:
     """Ask; return the exit code, and say what the answer was if it is not a good one."""
-    connection = http.client.HTTPConnection("127.0.0.1", 443 if scheme == "https" else 80, timeout=30)
+    port = 443 if scheme == "https" else 80
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.connect()
         if scheme == "https":
