@@ -1,4 +1,4 @@
-"""Certificates as a client sees them, and the authority of pebble.yml that issues them."""
+"""Certificates as a client sees them, and the authority of prepare.yml that issues them."""
 
 from __future__ import annotations
 
