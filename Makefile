@@ -34,7 +34,7 @@ demo-clean: ## Remove all that `make demo` made, except .venv and packages (`mak
 droplet: $(STAMP) ## Only the bare droplet of the demo: ssh on 127.0.0.1:2222
 	@$(BIN)/python -m tools.demo droplet
 
-test: lint molecule-default molecule-releases unit ## All checks: lint, both Molecule scenarios, the unit tests
+test: lint molecule-default molecule-releases molecule-tls unit ## All checks: lint, the Molecule scenarios, the unit tests
 
 lint: $(STAMP) ## ansible-lint, yamllint, ruff, mypy, and the generated documents
 	@$(BIN)/ruff check --quiet --cache-dir .cache/ruff
@@ -53,7 +53,7 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 	fi
 	@$(BIN)/pytest tests/unit
 
-molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default or releases
+molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, releases or tls
 
 # Molecule's recap is long, and a log is read from its end: what failed is said again after it.
 molecule-%: $(STAMP)

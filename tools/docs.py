@@ -23,6 +23,7 @@ APPLICATION = {
 }
 EXAMPLES = {
     "redis_password": '"{{ vault_redis_password }}"',
+    "certificate_names": "{clinic.example.com: [clinic.example.com]}",
     "nginx_site": "psychology_clinic",
     "nginx_server_names": "[clinic.example.com]",
 }

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import docker
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 from testinfra.host import Host  # type: ignore[import-untyped]
 
 from tools.bench import table
@@ -32,6 +33,7 @@ NAME = "clinic.example.com"
 APP = "psychology_clinic"
 ROOT = "/var/www/clink-backend"
 MESSAGES = "/run/sinks.jsonl"
+SCHEME = "https" if SCENARIO.name == "tls" else "http"
 # Molecule, or the caller's terminal, may have asked for colours; the tests read plain lines.
 ENVIRONMENT = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"}
 Answer = TypeVar("Answer")
@@ -94,16 +96,40 @@ def changed(told: str) -> list[str]:
 # --- Droplets -----------------------------------------------------------------------------------
 
 
+class Named(HTTPAdapter):
+    """Has a session name a site in the handshake, whatever the URL says."""
+
+    def __init__(self, name: str) -> None:
+        """Remember the name, which the pool wants at once."""
+        self.name = name
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 - as requests has it
+        """Hand the name on to urllib3."""
+        super().init_poolmanager(*arguments, **settings, server_hostname=self.name)
+
+
 class Door:
-    """The front door of a droplet: port 80 of its address, from another machine."""
+    """The front door of a droplet: its address, from another machine, by HTTPS where there is.
+
+    Nothing is said of the certificate here.
+    """
 
     def __init__(self, name: str, address: str) -> None:
         """Ask nobody yet."""
         self.name = name
         self.address = address
-        self.url = f"http://{address}"
-        self.session = requests.Session()
-        self.session.trust_env = False  # no proxy
+        self.url = f"{SCHEME}://{address}"
+        self.sessions: dict[str, requests.Session] = {}
+
+    def session(self, name: str) -> requests.Session:
+        """Return the session of who asks for a site by its name."""
+        if name not in self.sessions:
+            session = self.sessions[name] = requests.Session()
+            session.trust_env = False  # no proxy
+            session.verify = False
+            session.mount("https://", Named(name))
+        return self.sessions[name]
 
     def ask(
         self,
@@ -115,7 +141,7 @@ class Door:
         data: bytes | None = None,
     ) -> requests.Response:
         """Return the answer to a request for a path of the site."""
-        return self.session.request(
+        return self.session(name).request(
             method,
             self.url + path,
             headers={"Host": name, **(headers or {})},

@@ -59,10 +59,11 @@ class Load:
 
 
 @contextmanager
-def load(droplet: str) -> Iterator[Load]:
+def load(droplet: str, page: str = PAGE, *headers: str) -> Iterator[Load]:
     """Have wrk ask for a page without pause during the block; afterwards the figures are there."""
     seen = Load()
-    with inside(droplet, *WRK, f"--header=Host: {NAME}", PAGE) as lines:
+    asked = [f"--header={header}" for header in (f"Host: {NAME}", *headers)]
+    with inside(droplet, *WRK, *asked, page) as lines:
         time.sleep(SETTLE)
         yield seen
         time.sleep(SETTLE)

@@ -54,7 +54,7 @@ def look(source: str, name: str) -> dict[str, str]:
     wrong = []
     if own and source == "letsencrypt":
         wrong.append("self-signed, where an authority's certificate is wanted")
-    if left < life / 3:
+    if left < life / 3 - min(DAY, life / 30):  # certbot renews then, and looks twice a day
         wrong.append("less than a third of its life is left, and it has not been renewed")
     told += f", {left / DAY:.0f} days left of {life / DAY:.0f}"
     return {"name": name, "told": told, "wrong": "; ".join(wrong)}

@@ -211,8 +211,8 @@ BAD = {
     "ufw_logging": ["loud"],
     "app_certificate": ["yes", "certbot", True],
     "app_certificates": [
-        {}, {"main": ["other.example.com"]}, {"my site": ["209.38.89.74"]}, {"../x": ["209.38.89.74"]},
-        {"a": ["209.38.89.74"], "b": ["209.38.89.74"]},
+        {}, {"main": ["other.example.com"]}, {"my site": ["209.38.89.74"]},
+        {"../x": ["209.38.89.74"]}, {"a": ["209.38.89.74"], "b": ["209.38.89.74"]},
     ],
     "certificate_names": [
         ABSENT, {"x": "example.com"}, {"x": []}, {"x;": ["example.com"]}, {"x": ["exa mple.com"]},
@@ -226,7 +226,9 @@ BAD = {
         {"x": ["clinic.local"]}, {"x": "example.com"}, {"x": []}, {"x;": ["example.com"]},
         {"x": ["--force-renewal"]}, {"x": ["example.com;id"]}, {"$(id)": ["example.com"]},
     ],
-    "certbot_server": ["letsencrypt", "http://ca.example.com/dir", "https://ca.example.com/d\nx", ""],
+    "certbot_server": [
+        "letsencrypt", "http://ca.example.com/dir", "https://ca.example.com/d\nx", "",
+    ],
     "certbot_staging": ["perhaps"],
     "certbot_email": ["admin", "admin@example.com, b@example.com", "a b@example.com", "a@b\n"],
     "certbot_webroot": ["acme", "/var/www/../acme", "/var/my acme"],
@@ -237,8 +239,8 @@ BAD = {
     "certbot_ca_bundle": ["ca.pem", "/etc/my ca.pem"],
     "certbot_settings": [{"eab kid": "x"}, {"--email": "x"}, {"email": "a@b.c\nserver = x"}],
     "nginx_certificates": [
-        {"certs": ["209.38.89.74"]}, {"/etc/my certs": ["209.38.89.74"]}, {"/etc/x;": ["209.38.89.74"]},
-        {"/etc/x": []}, {"/etc/x": ["example.com"]},
+        {"certs": ["209.38.89.74"]}, {"/etc/my certs": ["209.38.89.74"]},
+        {"/etc/x;": ["209.38.89.74"]}, {"/etc/x": []}, {"/etc/x": ["example.com"]},
     ],
     "nginx_tls_profile": ["old", "none"],
     "nginx_hsts": ["63072000", "max-age=1; preload; x", 'max-age=1"; }', "max-age=1\n"],
@@ -339,7 +341,8 @@ GOOD = {
     },
     "numbers as text": {"redis_port": "6380", "postgresql_port": "5433", "gunicorn_timeout": "45"},
     "HTTPS by an authority": {
-        "app_certificate": "letsencrypt", "app_domains": ["example.com", "203.0.113.7", "2001:db8::7"],
+        "app_certificate": "letsencrypt",
+        "app_domains": ["example.com", "203.0.113.7", "2001:db8::7"],
         "certbot_email": "admin@example.com", "certbot_settings": {"eab-kid": "x"},
         "nginx_hsts": "max-age=63072000; includeSubDomains; preload",
     },

@@ -6,6 +6,7 @@ import py_compile
 import re
 import runpy
 import subprocess
+from pathlib import Path
 
 import dotenv
 import environ
@@ -187,6 +188,15 @@ def test_nothing_is_left_to_render(texts):
 # --- nginx ------------------------------------------------------------------------------------
 
 
+def certify(directory):
+    """Make a certificate and its key in a directory, unless they are there."""
+    if not directory.exists():
+        directory.mkdir(parents=True)
+        command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout privkey.pem"
+        command += " -out fullchain.pem"
+        subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+
+
 @pytest.fixture
 def nginx(texts, tmp_path, parser):
     """Give a function that tests the rendered configuration, changed by replacing a text."""
@@ -199,14 +209,18 @@ def nginx(texts, tmp_path, parser):
     def test(old="", new=""):
         for name, path in {"nginx.conf": "nginx.conf", "site.conf": "sites-enabled/site"}.items():
             text = re.sub(
-                r"(/etc/nginx|/var/log|/run/nginx\.pid)", rf"{tmp_path}\1", texts[f"nginx/{name}"]
+                r"(/etc/nginx|/etc/ssl|/var/log|/run/nginx\.pid)",
+                rf"{tmp_path}\1",
+                texts[f"nginx/{name}"],
             )
+            for directory in re.findall(r"ssl_certificate (\S+)/fullchain\.pem;", text):
+                certify(Path(directory))
             # nginx makes these even for a test; /var/lib/nginx is there only where it is installed.
             kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
             places = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
             text = text.replace("http {", f"http {{ {places}")
-            # An ordinary user may not bind to port 80; what nginx then reads is the same.
-            text = re.sub(r"(listen \S*?)80\b", r"\g<1>18080", text)
+            # An ordinary user may not bind to these ports; what nginx then reads is the same.
+            text = re.sub(r"(listen \S*?)(80|443)\b", r"\g<1>18\2", text)
             (tmp_path / "etc" / "nginx" / path).write_text(text.replace(old, new) if old else text)
         command = [*parser("nginx", "nginx"), "-t", "-e", "stderr", "-p", f"{tmp_path}/"]
         command += ["-c", "etc/nginx/nginx.conf"]
@@ -229,6 +243,35 @@ def test_nginx_accepts_it(nginx):
 def test_nginx_would_have_said_so(nginx):
     assert nginx("proxy_pass", "proxy_pas").returncode != 0
     assert nginx("limit_req zone=", "limit_req zone=other").returncode != 0
+
+
+def test_each_certificate_has_a_server(rendered):
+    text = rendered["https"]["nginx/site.conf"]
+    pairs = re.findall(r"    server_name (.*);\n    ssl_certificate (\S+)/fullchain.pem;", text)
+    place = "/etc/ssl/mini"
+    assert dict(pairs) == {
+        "example.com": f"{place}/example.com",
+        "www.example.com": f"{place}/www.example.com",
+        "203.0.113.7 [2001:db8::7]": f"{place}/addresses",
+    }
+    assert "return 301 https://$host$request_uri;" in text
+    # Who asks for an address says no name, and so comes to the default server.
+    default = rendered["https"]["nginx/nginx.conf"]
+    assert f"ssl_certificate {place}/addresses/fullchain.pem;" in default
+    assert "ssl_reject_handshake on;" in default
+
+
+def test_modern_leaves_out_what_is_older(rendered):
+    assert "ssl_protocols TLSv1.3;" in rendered["modern"]["nginx/nginx.conf"]
+    assert "ssl_ciphers" not in rendered["modern"]["nginx/nginx.conf"]
+    assert "ssl_protocols TLSv1.2 TLSv1.3;" in rendered["https"]["nginx/nginx.conf"]
+    assert "Strict-Transport-Security" not in rendered["modern"]["nginx/site.conf"]
+
+
+def test_without_certificates_there_is_no_https(rendered):
+    for name in ("nginx.conf", "site.conf"):
+        assert "443" not in rendered["example"][f"nginx/{name}"]
+        assert "ssl" not in rendered["example"][f"nginx/{name}"]
 
 
 def test_server_names_and_addresses(rendered):
@@ -335,6 +378,11 @@ def test_systemd_accepts_the_units(texts, verify):
     trial = re.search(r"Requires=(.*@)%i\.socket", texts["app/trial@.service"])[1]
     units[f"{trial}x.service"] = units.pop("trial@x.service")
     units[f"{trial}x.socket"] = texts["app/trial@.socket"]
+    assert verify(units) == (0, "")
+
+
+def test_systemd_accepts_the_timer(texts, verify):
+    units = {name: texts[f"certbot/{name}"] for name in ("certbot.service", "certbot.timer")}
     assert verify(units) == (0, "")
 
 
@@ -479,11 +527,39 @@ def test_django_environ_reads_the_dotenv_file(rendered, host, tmp_path, monkeypa
     assert environ.Env.ENVIRON == expected(host, rendered[host])
 
 
-def test_the_manage_command_is_a_shell_script(texts, tmp_path):
-    path = tmp_path / "manage"
-    path.write_text(texts["app/manage"])
+@pytest.mark.parametrize("script", ["app/manage", "certbot/issue", "certbot/deploy"])
+def test_scripts_are_shell(texts, tmp_path, script):
+    path = tmp_path / "script"
+    path.write_text(texts[script])
     done = subprocess.run(["sh", "-n", path], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_certificate_is_issued_by_itself(rendered):
+    lines = re.findall(r"^issue (\S+) \"\$@\" (.*) \|\| ", rendered["https"]["certbot/issue"], re.M)
+    assert dict(lines) == {
+        "example.com": "--domain example.com",
+        "www.example.com": "--domain www.example.com",
+        "addresses": "--ip-address 203.0.113.7 --ip-address 2001:db8::7"
+        " --preferred-profile shortlived",
+    }
+    settings = dict(
+        line.split(" = ", 1)
+        for line in rendered["https"]["certbot/certbot.ini"].splitlines()
+        if " = " in line
+    )
+    assert settings["eab-kid"] == "x"
+    assert settings["max-log-backups"] == "0"
+    assert settings["register-unsafely-without-email"] == "true"
+
+
+def test_the_application_knows_of_https(rendered):
+    values = rendered["https"]["environment"]
+    assert values["HTTPS"] == "true"
+    assert values["CSRF_TRUSTED_ORIGINS"] == (
+        "https://example.com,https://www.example.com,https://203.0.113.7,https://[2001:db8::7]"
+    )
+    assert "HTTPS" not in rendered["example"]["environment"]
 
 
 def test_managed_services_are_what_the_application_gets(rendered):
