@@ -20,7 +20,7 @@ def connect(door: Door) -> socket.socket:
     connection = socket.create_connection((door.address, 443 if secure else 80), timeout=30)
     if not secure:
         return connection
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context.wrap_socket(connection, server_hostname=NAME)
 
