@@ -70,8 +70,12 @@ KNOCK = """
 import subprocess, sys
 ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=5"]
 for _ in range(int(sys.argv[2])):
-    told = subprocess.run([*ssh, "admin@" + sys.argv[1], "true"], capture_output=True, text=True)
-    print(told.stderr.strip().splitlines()[-1].rpartition(":")[2].split()[-1])
+    try:
+        command = [*ssh, "admin@" + sys.argv[1], "true"]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        print(told.stderr.split()[-1])
+    except subprocess.TimeoutExpired:  # banned while it came in
+        print("nothing")
 """
 
 
