@@ -37,15 +37,15 @@ def test_the_site_answers_beside_slow_clients(door, slow, figures):
 
 
 def test_a_flood_of_logins_is_slowed_and_nobody_else(door, figures):
-    answers = [door.ask("/admin/login/") for _ in range(60)]
+    answers = [door.ask("/admin/login/") for _ in range(45)]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert {answer.status_code for answer in answers} == {200, 429}
-    assert len(refused) >= 30
+    assert len(refused) >= 20
     assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
     assert "Retry-After" not in answers[0].headers
     for path in ("/", "/api/users/", "/health/", "/admin/", "/static/admin/css/base.css"):
         assert door.ask(path).status_code in (200, 302), path
-    figure(figures, "60 logins at once", door, f"{len(refused)} refused")
+    figure(figures, "45 logins at once", door, f"{len(refused)} refused")
 
 
 # After that flood one login is let through every 5 s, so of a few at once most are refused.
@@ -150,7 +150,7 @@ def test_the_observatory_gives_an_a_plus(door, figures):
     lost = {name: test["result"] for name, test in told["tests"].items() if not test["pass"]}
     seen = told["scan"]
     figure(figures, "HTTP Observatory", door, f"{seen['grade']} {seen['score']}")
-    assert lost == {}
+    assert (seen["statusCode"], lost) == (200, {})
     assert seen["grade"] == "A+"
     assert seen["score"] >= 115
 
