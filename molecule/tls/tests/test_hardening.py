@@ -16,7 +16,7 @@ from tools.droplet import ssh_command
 OPEN = {22, 80, 443}
 PATIENCE = 15  # seconds that a droplet waits for a new connection before it takes a change back
 LYNIS = 80  # the least hardening index
-# The kernel and its USB are those of the machine that runs the containers, and not the roles' to set.
+# The kernel and its USB are those of the machine that runs the containers, not the roles' to set.
 NOT_OURS = ["KRNL-6000", "USB-3000"]
 NOT_IN_EVERY_KERNEL = {"kernel.sysrq", "kernel.yama.ptrace_scope", "net.core.bpf_jit_harden"}
 # What would let nobody in: the tag, and the values.
