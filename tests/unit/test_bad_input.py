@@ -263,6 +263,7 @@ BAD = {
         {"Mail": "a\nb"}, ["Mail"],
     ],
     "hardening_sysctl": [{"kernel sysrq": 0}, {"sysrq": 0}, {"kernel.sysrq": "0\nx.y = 1"}, ["x"]],
+    "hardening_banner": ["\\d \\l", "Grüezi", "bell\a", ["Keep out"]],
     "hardening_disabled_modules": [["usb storage"], ["../x"], ["x /bin/true\n"]],
     "ca_certificates_files": [["ca.txt"], ["ca"]],
 }  # fmt: skip
