@@ -14,7 +14,7 @@ URL = f"postgresql://clinic:{SECRET}@db.example.com"
 BAD = {
     "app_name": [
         ABSENT, "", "psychology clinic", "Clinic", "1clinic", "clinic-app", "clinic;id", "a" * 40,
-        "clinic\n", "../x",
+        "clinic\n", "../x", None, ["clinic"], "klinik\u00e4", "root", "postgres", "template1",
     ],
     "app_source": [
         ABSENT,
@@ -29,6 +29,9 @@ BAD = {
         {"archive": "clinic.zip"},
         {"archive": "https://example.com/my clinic.tar"},
         {"archive": "https://example.com/x.tar", "checksum": "sha256"},
+        {"directory": ""},
+        {"git": None},
+        "git",
     ],
     "app_root": [
         "var/www/clinic", "/", "/srv", "/var/www/../../etc", "/var/www/my clinic",
@@ -54,6 +57,12 @@ BAD = {
         ["a.*.com"],
         ["example.com\n"],
         {"example.com": 1},
+        "example.com,www.example.com",
+        None,
+        [None],
+        [["example.com"]],
+        ["example.com{"],
+        ["m\u00fcnchen.example"],
     ],
     "app_environment": [
         {"KEY": "two\nlines"},
@@ -65,6 +74,7 @@ BAD = {
         {"MY-KEY": "x"},
         {"KEY\n": "x"},
         "KEY=value",
+        None,
         ["KEY=value"],
     ],
     "app_database": [
@@ -76,19 +86,35 @@ BAD = {
         "none",
     ],
     "app_health_path": ["health", "", "/health check", "/health;"],
-    "app_static_url": ["static/", "/static", "/", "/sta tic/"],
-    "app_media_url": ["media/", "/media", "/static/", "/media;/"],
-    "app_python": ["python3; id", "--python", "my python"],
+    "app_static_url": ["static/", "/static", "/", "/sta tic/", "/../etc/", "/s{/", None],
+    "app_media_url": ["media/", "/media", "/static/", "/media;/", "/m/../../etc/"],
+    "app_python": ["python3; id", "--python", "my python", 3.10, None, ["3.13"]],
     "app_requirements": [["../requirements.txt"], ["/etc/requirements.txt"], [{"file": "x"}]],
-    "app_packages": [["--index-url=x"], ["one\ntwo"], {"x": 1}],
-    "app_apt_packages": [["libpq dev"], ["-o=x"], ["Libpq"]],
-    "app_shared_directories": [["../media"], ["/media"], ["media files"], ["a/../../b"]],
-    "app_dotenv": ["../.env", "/etc/.env", "my .env"],
+    "app_packages": [["--index-url=x"], ["one\ntwo"], {"x": 1}, "psycopg,redis", None],
+    "app_apt_packages": [["libpq dev"], ["-o=x"], ["Libpq"], "gettext,libmagic1", [None]],
+    "app_shared_directories": [["../media"], ["/media"], ["media files"], ["a/../../b"], [None]],
+    "app_dotenv": ["../.env", "/etc/.env", "my .env", None],
+    "app_install_environment": [{"a;id": "x"}, {"KEY": "two\nlines"}, "KEY=value", None],
+    "app_foreign_variables": ["redis_x,redis_y", ["my variable"]],
+    "app_rotate": ["everything", "secret_key\n"],
+    "app_secrets": ["secrets", "/srv/my secrets", "/srv/*", "/srv/../etc", "", None],
+    "app_secret_key": [
+        "", "short", SECRET + ",x" * 20, SECRET + " " * 20, SECRET * 3 + "\n", None, [SECRET * 3],
+    ],
+    "app_secret_key_fallbacks": ["x" * 40, [""], ["short"], [SECRET + ",x" * 20], None],
+    "app_database_user": ["postgres", "Clinic", "clinic user", "clinic;x", "", None, "clinic\n"],
+    "app_database_password": [
+        "", "short", SECRET + "\n", SECRET + "\t", SECRET + "\u00e4", None, [SECRET], {"a": SECRET},
+    ],
+    "app_broker_password": ["", "short", SECRET + "@", SECRET + " x", SECRET + "%", None],
+    "app_broker_password_fallbacks": [SECRET, ["short"], [SECRET + "\n"], None],
+    "app_database_url": ["clinic", "postgresql://clinic:x y@host/clinic", None],
+    "app_broker_url": ["redis", "redis://:x@host name/0", None],
     "app_deploy_key": ["~/.ssh/id_ed25519", "ssh-ed25519 AAAA me@host"],
     "app_before_migrate": [[1], [{"command": "yarn build"}], "yarn build"],
     "app_after_switch": [[None], [{"task": "x.yml"}]],
     "app_releases_keep": [0, "all", 1000],
-    "app_static_keep": [-1, "a day"],
+    "app_static_keep": [-1, "a day", None, True, "\u0663", 1.5],
     "app_check_fail_level": ["error", ""],
     "app_migrate_lock_timeout": [0, "5s"],
     "app_migrate_tries": [0, "often"],
@@ -96,19 +122,22 @@ BAD = {
     "app_unlock": ["please"],
     "app_rollback_to": ["main", "../x", "5f2c0d9a1b3e-07ccbf\n", "-"],
     "app_rollback_past_migrations": ["please"],
-    "gunicorn_handover_reserve": [-1, "much"],
     "app_sandbox": [
         {"exec start": "/bin/sh"}, {"PrivateTmp": "no\nUser=root"}, {"PrivateTmp": None},
         {"ReadWritePaths": ["/srv/x\\"]}, {"ReadWritePaths": {"path": "/srv/x"}}, ["PrivateTmp=no"],
     ],
-    "app_user": ["root", "my user", "1user", "User"],
+    "gunicorn_handover_reserve": [-1, "much", None],
+    "app_user": [
+        "root", "my user", "1user", "User", "a.b", "-r", "postgres", "www-data", "", None, "x\n",
+        "us\u00e9r", "a" * 33, "user$",
+    ],
     "app_web_group": ["www data", ""],
     "app_environment_file": ["environment", "/etc/../environment"],
     "app_uv_version": ["latest", "0.9; id"],
     "gunicorn_service": ["gunicorn.service", "my gunicorn", ""],
     "gunicorn_socket": ["gunicorn.sock", "/run/my gunicorn.sock", "/run/../x.sock"],
     "gunicorn_backlog": [0, 70000, "many"],
-    "gunicorn_workers": [0, 257, "all"],
+    "gunicorn_workers": [0, 257, "all", True, None, "\u0663", 1.5, "", [2], "2\n"],
     "gunicorn_threads": [0, 1000],
     "gunicorn_timeout": [0, 4000],
     "gunicorn_graceful_timeout": [0, "soon"],
@@ -129,7 +158,9 @@ BAD = {
     "nginx_site": [ABSENT, "my site", "../x", "site;"],
     "nginx_server_names": [ABSENT, [], ["example.com;"], ["~^(.*)$"]],
     "nginx_upstream": [[], ["unix:run/app.sock"], ["10.0.0.2:8000; x"]],
-    "nginx_static": [{"static": "/srv"}, {"/static/": "srv"}, ["/static/"]],
+    "nginx_static": [
+        {"static": "/srv"}, {"/static/": "srv"}, ["/static/"], {"/static/": "/srv/../etc"},
+    ],
     "nginx_client_max_body_size": ["20 m", "20MB", "big", "-1", ""],
     "nginx_proxy_read_timeout": [0, "60s", 100000],
     "nginx_worker_connections": [1, 100000],
@@ -185,7 +216,7 @@ BAD = {
     "nginx_http_settings": [{"gzip": "on; }"}, {"my directive": "on"}],
     "nginx_server_settings": [{"etag": "on;"}, {"etag": "on\n"}, ["etag on"]],
     "nginx_sandbox": [{"private_tmp": False}, {"User": "root\nGroup=root"}],
-    "postgresql_port": [0, 70000, "5432x"],
+    "postgresql_port": [0, 70000, "5432x", "", None, "\u0665432"],
     "postgresql_version": ["old", "9.6", 5],
     "postgresql_max_connections": [1],
     "postgresql_listen_addresses": [["local host"], ["a,b"]],
@@ -197,16 +228,22 @@ BAD = {
         {"clinic": DATABASE | {"privileges": "ALL"}},
         {"clinic": DATABASE | {"owner": "clinic; DROP"}},
         {"clinic": "clinic"},
+        {"template1": DATABASE},
+        None,
     ],
     "postgresql_settings": [{"log min": 1}, {"work_mem": "1\nMB"}],
     "postgresql_sandbox": [{"private_tmp": False}, {"User": "root\nGroup=root"}],
-    "redis_port": [0, 70000, "6379x"],
-    "redis_password": [ABSENT, "", "short", f"{SECRET} {SECRET}", f"{SECRET}\n"],
-    "redis_bind": [[], ["local host"], ["127.0.0.1 0.0.0.0"]],
+    "redis_sandbox": [{"private_tmp": False}, {"User": "root\nGroup=root"}],
+    "redis_port": [0, 70000, "6379x", "", None, True, "\u0666\u0663\u0667\u0669", -1, [6379]],
+    "redis_password": [ABSENT, "", "short", f"{SECRET} {SECRET}", f"{SECRET}\n", None],
+    "redis_password_fallbacks": [SECRET, ["short"], [f"{SECRET} x"], None],
+    "redis_bind": ["127.0.0.1,::1", None, [], ["local host"], ["127.0.0.1 0.0.0.0"]],
     "redis_maxmemory_mb": [1, "1gb"],
     "redis_settings": [{"max clients": 1}, {"timeout": "0\nbind *"}],
-    "redis_sandbox": [{"private_tmp": False}, {"User": "root\nGroup=root"}],
-    "ufw_allow": [[0], [70000], ["http"], ["80;"], ["6000:70000"], ["6010:6000"]],
+    "ufw_allow": [
+        [0], [70000], ["http"], ["80;"], "80,443", None, [None], ["\u0668\u0660"],
+        ["6000:70000"], ["6010:6000"],
+    ],
     "ufw_rules": [[{"port": 22, "policy": "deny"}], [{"rule": "drop", "port": 22}], ["allow 22"]],
     "ufw_logging": ["loud"],
     "app_certificate": ["yes", "certbot", True],
@@ -284,22 +321,35 @@ ROWS = {
 } | {f"{row[1]}-beside-{number}": row for number, row in enumerate(TOGETHER)}
 # Free texts and derived paths: nothing to refuse before they are used.
 FREE = {
-    "app_install_environment",
-    "app_secrets",
-    "app_secret_key",
-    "app_database_password",
-    "app_broker_password",
-}
-FREE |= {
-    "app_database_url",
-    "app_broker_url",
     "app_current",
     "app_venv",
     "app_shared",
 }
 FREE |= {"app_static_root", "app_media_root", "app_manage", "app_run"}
 
+# Names that nobody knows, and what their author may have meant.
+UNKNOWN = {
+    "nginx_client_max_body": "nginx_client_max_body_size",
+    "nginx_rate_limti": "nginx_rate_limit",
+    "app_domain": "app_domains",
+    "app_databse": "app_database",
+    "gunicorn_worker": "gunicorn_workers",
+    "celery_concurrency": "celery_worker_concurrency",
+    "celery_beat_log_level": "celery_beat_loglevel",
+    "postgres_port": "postgresql_port",
+    "redis_pasword": "redis_password",
+    "ufw_allowed": "ufw_allow",
+}
+
 GOOD = {
+    "characters": {
+        "app_database_password": "it's $HOME %41 \\ \"#/@:?&",
+        "app_secret_key": "django-insecure-!@#$%^&*(-_=+)'\"\\`abcdefgh",
+    },
+    "of another role": {
+        "certbot_auto_renew": True, "app_foreign_variables": ["certbot_auto_renew"],
+    },
+    "rotated": {"app_secret_key_fallbacks": ["x" * 32], "app_broker_password_fallbacks": [SECRET]},
     "example": {},
     "names": {"app_domains": ["localhost", "*.example.com", "xn--zrich-kva.ch"]},
     "addresses": {"app_domains": ["203.0.113.7", "2001:db8::7", "[::1]"]},
@@ -403,6 +453,8 @@ def told(tmp_path_factory):
     for row, (others, variable, value) in ROWS.items():
         role = next(role for role in ROLES if variable.startswith(f"{role}_"))
         hosts[f"bad {row}"] = EXAMPLE | others | {variable: value, "checked": [role]}
+    for name in UNKNOWN:
+        hosts[f"unknown {name}"] = EXAMPLE | {name: "x", "checked": ROLES}
     for row, values in GOOD.items():
         concerned = [r for r in ROLES if any(variable.startswith(f"{r}_") for variable in values)]
         hosts[f"good {row}"] = EXAMPLE | values | {"checked": concerned or ROLES}
@@ -416,6 +468,12 @@ def test_refused_by_name(told, row):
     assert message, f"{variable}: {value!r} is let through"
     assert re.search(rf"\b{variable}\b", message), message
     assert SECRET not in message
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_name_that_nobody_knows_is_refused_with_the_nearest(told, name):
+    message = told.failed.get(f"unknown {name}", "")
+    assert f"{name}: there is no such variable. Did you mean {UNKNOWN[name]}?" in message
 
 
 @pytest.mark.parametrize("row", GOOD)

@@ -19,6 +19,9 @@ from passlib.hash import sha512_crypt
 NASTY = yaml.safe_load((ROOT / "tests" / "environment.yml").read_text())
 NASTY = {name: Unsafe(value) if "{" in value else value for name, value in NASTY.items()}
 
+PASSWORD = "it's $HOME %41 \\ \"#/@:?&"
+KEY = "django-insecure-!@#$%^&*(-_=+)"
+
 SOURCE = {"directory": "/nowhere"}
 MINIMAL = {"app_name": "mini", "app_source": SOURCE, "app_domains": ["example.com"]}
 SETS = {
@@ -41,6 +44,8 @@ SETS = {
             "localhost",
         ],
         "app_environment": NASTY,
+        "app_database_password": PASSWORD,
+        "app_secret_key_fallbacks": [KEY, f"{KEY}2"],
         "app_dotenv": ".env",
         "app_shared_directories": ["media", "logs", "var/exports"],
         "nginx_server_settings": {"etag": "on", "large_client_header_buffers": "4 32k"},
@@ -571,6 +576,17 @@ def test_managed_services_are_what_the_application_gets(rendered):
     )
 
 
+def test_a_password_of_any_characters_reaches_the_project(rendered):
+    values = rendered["nasty"]["environment"]
+    assert environ.Env.db_url_config(values["DATABASE_URL"])["PASSWORD"] == PASSWORD
+    assert environ.Env.db_url_config(values["DATABASE_URL"])["HOST"] == "127.0.0.1"
+
+
+def test_the_other_keys_are_separated_by_commas(rendered):
+    assert rendered["nasty"]["environment"]["SECRET_KEY_FALLBACKS"].split(",") == [KEY, f"{KEY}2"]
+    assert "SECRET_KEY_FALLBACKS" not in rendered["example"]["environment"]
+
+
 # --- PostgreSQL and Redis -----------------------------------------------------------------------
 
 
@@ -584,7 +600,8 @@ def test_redis_settings_are_one_line_each(rendered, host):
         line for line in rendered[host]["redis/redis.conf"].splitlines() if not line.startswith("#")
     ]
     settings = dict(line.split(" ", 1) for line in lines)
-    assert len(settings["requirepass"]) == 40
+    assert settings["aclfile"].startswith("/etc/redis/")
+    assert "requirepass" not in settings
     assert settings["maxmemory-policy"] == "noeviction"
     assert settings["appendonly"] == "yes"
     assert int(settings["maxmemory"].removesuffix("mb")) >= 64

@@ -73,7 +73,7 @@ def keys() -> None:
         raise SystemExit("SECRET_KEY of the project's settings is not that of its environment")
     given = os.environ.get("SECRET_KEY_FALLBACKS", "").split(",")
     if not {*filter(None, given)} <= {*getattr(settings, "SECRET_KEY_FALLBACKS", [])}:
-        raise SystemExit("SECRET_KEY_FALLBACKS of the project's settings lacks a key of its environment")
+        raise SystemExit("the project's SECRET_KEY_FALLBACKS lacks a key of its environment")
 
 
 def applied() -> set[str]:
