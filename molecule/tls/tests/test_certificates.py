@@ -145,6 +145,7 @@ def test_a_renewal_loses_no_request(host, door, believed, figures):
 def test_each_renewal_is_served(host, door, believed):
     """The deploy hook belongs to the certificate, whoever has certbot renew it."""
     before = served(door.address, NAME, believed)["serialNumber"]
-    renew = "$(grep -o '/.*/bin/certbot' /usr/local/sbin/certbot-issue) renew --force-renewal --no-random-sleep-on-renew"
-    host.check_output(f"REQUESTS_CA_BUNDLE=/etc/pebble/ca.pem {renew} --cert-name {NAME}")
+    program = host.check_output("grep -o '/.*/bin/certbot' /usr/local/sbin/certbot-issue")
+    options = f"--force-renewal --no-random-sleep-on-renew --cert-name {NAME}"
+    host.check_output(f"REQUESTS_CA_BUNDLE=/etc/pebble/ca.pem {program} renew {options}")
     eventually(lambda: served(door.address, NAME, believed)["serialNumber"] != before)

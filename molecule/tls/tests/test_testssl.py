@@ -8,7 +8,15 @@ from droplets import NAME
 testinfra_hosts = ["ansible://*-13"]
 REPORT = "/tmp/testssl.json"
 # What it finds that is as it should be, and why.
-CHOSEN: dict[str, str] = {}
+CHOSEN = {
+    # The guideline says nothing of compression, and Django masks its CSRF tokens anew each time.
+    "BREACH": "gzip, which pages are sent with",
+    # Not nginx's doing, but that of the authority of these tests.
+    "cert_expirationStatus": "Pebble issues for 160 hours, as Let's Encrypt's shortlived profile",
+    "cert_notAfter": "as above",
+    "cert_revocation": "Pebble names neither CRL nor OCSP; Let's Encrypt names a CRL",
+}
+WORSE = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
 
 
 def test_nothing_is_worse_than_chosen(host):
@@ -17,5 +25,6 @@ def test_nothing_is_worse_than_chosen(host):
     options = "--quiet --color 0 --warnings off --severity MEDIUM --add-ca /run/root.pem"
     host.run(f"testssl {options} --jsonfile {REPORT} {NAME}:443")
     found = json.loads(host.file(REPORT).content_string)
-    worse = {each["id"]: each["finding"] for each in found if each["id"] not in CHOSEN}
-    assert worse == {}
+    worse = {each["id"]: each["finding"] for each in found if each["severity"] in WORSE}
+    assert "cert_revocation" in worse  # it has looked
+    assert {name: told for name, told in worse.items() if name not in CHOSEN} == {}
