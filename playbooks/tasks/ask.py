@@ -1,10 +1,9 @@
 """Run on the host: ask the site behind nginx for a page; exits 0 if its status is from 200 to 399.
 
-    ask.py NAME PATH SCHEME [UPSTREAM]
+    ask.py NAME PATH SCHEME SOCKET
 
 No certificate is verified: this host's own nginx answers, and its certificate may be self-signed.
-Where nginx asks for a password, which has no place on a command line, UPSTREAM is asked instead:
-unix:PATH or HOST:PORT.
+Where nginx asks for a password, which has no place on a command line, Gunicorn's SOCKET is asked.
 """
 
 from __future__ import annotations
@@ -36,23 +35,20 @@ def nginx(name: str, scheme: str) -> socket.socket:
     return context.wrap_socket(plain, server_hostname=None if ":" in name else name)
 
 
-def behind(upstream: str) -> socket.socket:
+def gunicorn(path: str) -> socket.socket:
     """Return a connection to what answers behind nginx."""
-    if not upstream.startswith("unix:"):
-        host, _, port = upstream.rpartition(":")
-        return socket.create_connection((host, int(port)), TIMEOUT)
     connected = socket.socket(socket.AF_UNIX)
     connected.settimeout(TIMEOUT)
-    connected.connect(upstream.removeprefix("unix:"))
+    connected.connect(path)
     return connected
 
 
-def main(name: str, path: str, scheme: str, upstream: str = "") -> int:
+def main(name: str, path: str, scheme: str, behind: str) -> int:
     """Ask; return the exit code, and say what the answer was if it is not a good one."""
     try:
         answer = ask(nginx(name, scheme), name, path)
-        if answer.status == 401 and upstream:
-            answer = ask(behind(upstream), name, path)
+        if answer.status == 401:
+            answer = ask(gunicorn(behind), name, path)
     except OSError as error:
         print(f"GET {scheme}://{name}{path}: {error}")
         return 1
