@@ -36,6 +36,14 @@ def served(address: str, name: str, believed: str) -> dict[str, Any]:
         return certificate
 
 
+def serves(address: str, name: str, believed: str) -> bool:
+    """Return whether a server shows a certificate that can be verified; see `served`."""
+    try:
+        return bool(served(address, name, believed))
+    except ssl.SSLError:
+        return False
+
+
 def root(host: Host) -> str:
     """Return the root of what Pebble has issued since it was started."""
     return str(host.check_output("curl -sk https://127.0.0.1:15000/roots/0"))

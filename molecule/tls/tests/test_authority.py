@@ -4,7 +4,7 @@ import json
 import ssl
 
 import pytest
-from certificates import STATUS, TAGS, root, served
+from certificates import STATUS, TAGS, root, served, serves
 from droplets import NAME, eventually, playbook
 
 testinfra_hosts = ["ansible://*-13"]  # where prepare.yml has left it down
@@ -44,7 +44,7 @@ def test_the_timer_heals_it(host, door):
     eventually(lambda: host.socket("tcp://127.0.0.1:14000").is_listening)
     host.check_output("systemctl start certbot.service")  # what the timer does
     believed = root(host)
-    eventually(lambda: served(door.address, NAME, believed))
+    eventually(lambda: serves(door.address, NAME, believed))
     answer = door.ask("/health/")
     assert answer.headers["Strict-Transport-Security"] == "max-age=63072000"
     status = playbook("--limit", door.name, book=STATUS)

@@ -61,12 +61,21 @@ def stranger(container):
 
 
 ASK = """
-import sys, http.client, socket
+import sys, http.client, ssl
+SITE = "clinic.example.com"
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+class Site(http.client.HTTPSConnection):
+    def connect(self):
+        http.client.HTTPConnection.connect(self)
+        self.sock = context.wrap_socket(self.sock, server_hostname=SITE)
+
 host, path, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
 for _ in range(times):
     try:
-        site = http.client.HTTPConnection(host, timeout=5)
-        site.request("GET", path, headers={"Host": "clinic.example.com"})
+        site = Site(host, timeout=5)
+        site.request("GET", path, headers={"Host": SITE})
         print(site.getresponse().status)
     except OSError as error:
         print(type(error).__name__)
