@@ -82,7 +82,7 @@ DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=60)
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if DATABASES["default"]["ENGINE"].endswith("postgresql"):
     # Seconds and milliseconds: a lost server is an error soon, not a hung request.
-    DATABASES["default"].setdefault("OPTIONS", {}).update(connect_timeout=2, tcp_user_timeout=3000)
+    DATABASES["default"].setdefault("OPTIONS", {}).update(connect_timeout=5, tcp_user_timeout=3000)
 
 # --- Redis: cache, broker, results ----------------------------------------------------------
 REDIS_URL = "" if TESTING else env.str("REDIS_URL", default="")
