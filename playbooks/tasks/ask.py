@@ -18,7 +18,7 @@ TIMEOUT = 30.0  # seconds
 
 def ask(connected: socket.socket, name: str, path: str) -> http.client.HTTPResponse:
     """Return the answer to a request, as nginx would send it."""
-    connection = http.client.HTTPConnection(name)
+    connection = http.client.HTTPConnection("localhost")  # a name that is an address may not parse
     connection.sock = connected
     connection.request("GET", path, headers={"Host": name, "X-Forwarded-Proto": "https"})
     return connection.getresponse()
