@@ -36,6 +36,7 @@ MESSAGES = "/run/sinks.jsonl"
 SCHEME = "https" if SCENARIO.name == "tls" else "http"
 # Molecule, or the caller's terminal, may have asked for colours; the tests read plain lines.
 ENVIRONMENT = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"}
+PATIENCE = 900  # seconds that a run of a playbook gets
 Answer = TypeVar("Answer")
 
 
@@ -52,28 +53,40 @@ def eventually(ask: Callable[[], Answer], patience: float = 20.0) -> Answer:
 # --- Runs of playbooks --------------------------------------------------------------------------
 
 
+def command_of(*arguments: str, book: Path, **environment: str) -> dict[str, Any]:
+    """Return how a run of a playbook on all droplets is started."""
+    return {
+        "args": ["ansible-playbook", f"--inventory={INVENTORY}", str(book), *arguments],
+        "cwd": PROJECT,
+        "env": ENVIRONMENT | environment,
+        "text": True,
+    }
+
+
 def playbook_process(
     *arguments: str, book: Path = CONVERGE, **environment: str
 ) -> subprocess.Popen[str]:
-    """Start a run of a playbook on all droplets, and leave it to the caller."""
-    pipe = subprocess.PIPE
+    """Start a run of a playbook on all droplets, and leave it to the caller.
+
+    All that it prints comes by stdout: a pipe that nobody empties would stop it for good.
+    """
     return subprocess.Popen(
-        ["ansible-playbook", f"--inventory={INVENTORY}", str(book), *arguments],
-        cwd=PROJECT,
-        env=ENVIRONMENT | environment,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
+        **command_of(*arguments, book=book, **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 
 def playbook(
     *arguments: str, book: Path = CONVERGE, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a playbook on all droplets; site.yml, as Molecule's converge does, if no other."""
-    with playbook_process(*arguments, book=book, **environment) as run:
-        told = run.communicate()
-        return subprocess.CompletedProcess(run.args, run.returncode, *told)
+    """Run a playbook on all droplets; site.yml, as Molecule's converge does, if no other.
+
+    Raises:
+        subprocess.TimeoutExpired: after PATIENCE seconds.
+    """
+    started = command_of(*arguments, book=book, **environment)
+    return subprocess.run(**started, capture_output=True, timeout=PATIENCE)
 
 
 def cut_off(run: subprocess.Popen[str]) -> None:
