@@ -200,6 +200,7 @@ def test_who_was_logged_in_still_is(door, rotated):
     assert door.ask("/admin/", headers={"Cookie": "sessionid=nobody"}).status_code == 302
 
 
+@pytest.mark.usefixtures("messages")  # where the e-mail goes
 def test_tasks_are_done(door, stamp):
     sent = door.post(
         "/api/notifications/", channel="email", recipient=f"{stamp}@example.com", body=stamp
