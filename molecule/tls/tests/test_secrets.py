@@ -36,7 +36,7 @@ COMMANDS, NEEDLES = "/run/commands", "/run/needles"
 SAMPLER = f"""
 import glob, os, time
 os.umask(0o077)
-with open("{COMMANDS}", "a", buffering=1) as file:
+with open("{COMMANDS}", "w", buffering=1) as file:
     seen = set()
     while True:
         for path in glob.glob("/proc/[0-9]*/cmdline"):
