@@ -13,14 +13,14 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.clink.django_stack.plugins.module_utils import releases
 from ansible_collections.clink.django_stack.plugins.plugin_utils import pack, run
 
+DJANGO = ["prepare.py", "trial.py"]
 SCRIPTS = {
     "requested": ["fetch.py"],
-    "prepared": ["python.sh", "source.sh", "packages.sh", "prepare.py", "trial.py"],
+    "prepared": ["python.sh", "source.sh", "packages.sh", *DJANGO],
+    "active": DJANGO,  # of a rollback or a new environment
 }
 SILENCE = 3600  # seconds after which the run of another machine counts as dead
 URL = re.compile(r"https?://")
-# Who may be asked for the state of the releases without the description of their processes.
-LATER = ("active", "reverted", "failed", "finished", "listed")
 
 
 class ActionModule(ActionBase):
