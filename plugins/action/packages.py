@@ -26,8 +26,9 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         names = [str(name) for name in self._task.args.get("names") or []]
-        known = (variables.get("ansible_facts") or {}).get("packages")
+        seen = variables.get("ansible_facts") or {}
         facts: dict[str, Any] = {}
+        known = seen.get("packages")
         if known is None:
             told = self._execute_module(
                 "clink.django_stack.packages", {"names": names}, task_vars=variables
@@ -36,15 +37,20 @@ class ActionModule(ActionBase):
                 return dict(told)
             facts = {"packages": told["ansible_facts"]["packages"]}
             known = facts["packages"]
+        new = set(seen.get("packages_of_this_run") or [])
         missing = [name for name in names if name not in known]
         if not missing:
-            return {"changed": False, "missing": [], "ansible_facts": facts}
+            # What an earlier task of the run has installed for this role is new to the role.
+            return {"changed": bool(new & set(names)), "missing": [], "ansible_facts": facts}
         told = self._apt(variables, name=missing)
         if told.get("failed"):  # a new image may lack the lists
             self._apt(variables, update_cache=True, cache_valid_time=0)
             told = self._apt(variables, name=missing)
         if not told.get("failed") and not self._task.check_mode:
-            facts = {"packages": {**known, **{name: [] for name in missing}}}
+            facts = {
+                "packages": {**known, **{name: [] for name in missing}},
+                "packages_of_this_run": sorted({*new, *missing}),
+            }
         return {**told, "missing": missing, "ansible_facts": facts}
 
     def _apt(self, variables: dict[str, Any], **arguments: object) -> dict[str, Any]:

@@ -10,6 +10,7 @@ description:
     starting their services, which have no settings yet.
   - The host is asked once in a run which packages it has (C(ansible_facts.packages)); a task whose
     packages are all there asks nobody.
+  - A task is changed, too, if an earlier one of the same run has installed one of its packages.
   - Where a package cannot be found the lists of packages are fetched, and it is tried once more.
 options:
   names:
