@@ -185,7 +185,7 @@ class Steps:
                 self.link_packages(host.releases / live / ".venv", path)
             try:
                 with self.secret_file("install") as file:
-                    self.as_builder(
+                    text = self.as_builder(
                         "packages", "packages.sh", host.cache / "uv", (path,), variables,
                         InaccessiblePaths=keys, EnvironmentFile=str(file),
                     )  # fmt: skip
@@ -193,8 +193,23 @@ class Steps:
             except StepError:
                 if not linked:
                     raise
-        host.seal(path / ".venv")
+        self.seal_packages(path, text)
         return wanted
+
+    def seal_packages(self, path: Path, output: str) -> None:
+        """Give the virtual environment of a release to root.
+
+        The release comes first: from then on nobody else can put a link in the place of .venv.
+
+        Raises:
+            StepError: the build has left no directory there.
+        """
+        os.chown(path, 0, 0, follow_symlinks=False)
+        os.chmod(path, 0o755)
+        venv = path / ".venv"
+        if not venv.is_dir() or venv.is_symlink():
+            raise StepError("packages", output, f"{venv} should be a directory after the build.")
+        self.host.seal(venv)
 
     def link_packages(self, venv: Path, path: Path) -> None:
         """Link a sealed virtual environment into a release that is being built."""

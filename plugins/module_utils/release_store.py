@@ -162,7 +162,13 @@ class Host:
         self.tool("/usr/bin/chown", "-h", f"{user}:{user}", "--", str(path))
 
     def seal(self, path: Path) -> None:
-        """Give a release to root for good: everybody who comes to it reads, nobody writes."""
+        """Give a release to root for good: everybody who comes to it reads, nobody writes.
+
+        Raises:
+            ReleaseError: the path is no directory: chmod(1) would follow a link that it is given.
+        """
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise ReleaseError(f"{path} should be a directory, and is not")
         self.tool("/usr/bin/chown", "-hR", "root:root", "--", str(path))
         self.tool("/usr/bin/chmod", "-R", "u=rwX,go=rX,ug-s", "--", str(path))
 
