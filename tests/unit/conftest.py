@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.plugins.loader import init_plugin_loader
 
 ROOT = Path(__file__).resolve().parents[2]
+init_plugin_loader([str(ROOT / "collections")])  # from now on ansible_collections is a package
 PARSERS = ROOT / ".cache" / "parsers"
 SITE: dict[str, Any] = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[0]
 ROLES = [role["role"] for role in SITE["roles"]]
