@@ -7,6 +7,7 @@ BIN      := .venv/bin
 STAMP    := .venv/.stamp
 SAMPLE   := examples/psychology_clinic
 FAILURES := .cache/molecule-failures.txt
+CHECKS   := .cache/checks.log
 
 # ansible-playbook, ansible-lint and molecule find each other through PATH;
 # uv must not fall back to an interpreter that it would have to download.
@@ -17,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo demo-clean droplet droplet-down test lint unit molecule bench docs build \
+.PHONY: help demo demo-clean droplet droplet-down test checks lint unit molecule images bench docs build \
         requirements clean
 
 help: ## This list
@@ -34,7 +35,15 @@ demo-clean: ## Remove all that `make demo` made, except .venv and packages (`mak
 droplet: $(STAMP) ## Only the bare droplet of the demo: ssh on 127.0.0.1:2222
 	@$(BIN)/python -m tools.demo droplet
 
-test: lint molecule-default molecule-releases molecule-tls unit ## All checks: lint, the Molecule scenarios, the unit tests
+test: $(STAMP) ## All checks: lint, the unit tests, the Molecule scenarios
+	@mkdir -p .cache
+	@# Nothing here needs a droplet, and the first scenario waits for the network at its start.
+	@$(MAKE) --no-print-directory checks >$(CHECKS) 2>&1 & checks=$$!; \
+	trap 'kill $$checks 2>/dev/null' INT TERM; \
+	$(MAKE) --no-print-directory images molecule-default molecule-releases molecule-tls; code=$$?; \
+	wait $$checks || code=1; cat $(CHECKS); exit $$code
+
+checks: lint unit
 
 lint: $(STAMP) ## ansible-lint, yamllint, ruff, mypy, and the generated documents
 	@$(BIN)/ruff check --quiet --cache-dir .cache/ruff
@@ -59,8 +68,11 @@ molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENA
 molecule-%: $(STAMP)
 	@$(BIN)/python -m tools.engine up
 	@rm -f $(FAILURES)
-	@$(BIN)/molecule --base-config molecule/base.yml test --scenario-name $* \
+	@$(BIN)/molecule test --scenario-name $* \
 		|| { [ ! -e $(FAILURES) ] || cat $(FAILURES); exit 1; }
+
+images: $(STAMP) # The droplets' images, all at once; a scenario would make them one after the other.
+	@$(BIN)/python -m tools.droplet images
 
 bench: $(STAMP) ## Measure provisioning and serving beside a plain bash script, on fresh droplets
 	@$(BIN)/python -m tools.bench

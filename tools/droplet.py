@@ -1,6 +1,7 @@
 """Blank Debian droplets as containers that run systemd.
 
-Use it as ``python -m tools.droplet up|down|status NAME``. The image is made when it is absent
+Use it as ``python -m tools.droplet up|down|status NAME``; ``... images`` makes the images of all
+releases at once, which ``up`` would make one after the other. An image is made when it is absent
 or when its recipe, droplet.Dockerfile, has changed.
 """
 
@@ -15,8 +16,10 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import which
+from threading import Lock
 from typing import Any
 
 import docker
@@ -31,6 +34,7 @@ LABEL = "django-stack.droplet"
 RECIPE = Path(__file__).with_name("droplet.Dockerfile")
 CACHE = engine.CACHE / "droplet"
 KEY = CACHE / "id_ed25519"
+INSTALLING = Lock()
 BOOT = 60.0  # seconds until systemd has started all units and sshd answers
 # systemd mounts and makes namespaces (SYS_ADMIN), ufw filters (NET_ADMIN), Debian's redis-server
 # unit joins PrivateUsers with ProtectProc (SYS_PTRACE), and Gunicorn is reniced (SYS_NICE).
@@ -73,11 +77,12 @@ def _base(client: docker.DockerClient, release: str) -> str:
         refused = str(error.explanation or error)
     CACHE.mkdir(parents=True, exist_ok=True)
     archive = CACHE / f"base-{release}.tar"
-    if not which("mmdebstrap"):
-        try:
-            engine.install("mmdebstrap", "debian-archive-keyring")
-        except engine.EngineError as error:
-            raise DropletError(f"{official} cannot be pulled: {refused}\n{error}") from error
+    with INSTALLING:  # two runs of apt-get at once would fail by apt's lock
+        if not which("mmdebstrap"):
+            try:
+                engine.install("mmdebstrap", "debian-archive-keyring")
+            except engine.EngineError as error:
+                raise DropletError(f"{official} cannot be pulled: {refused}\n{error}") from error
     command = engine.as_root(
         "mmdebstrap", "--quiet", "--variant=minbase", RELEASES[release], str(archive)
     )
@@ -118,6 +123,16 @@ def ensure_image(client: docker.DockerClient, release: str) -> tuple[str, bool]:
         end = "\n".join(printed.splitlines()[-15:])
         raise DropletError(f"the image {name} cannot be built: {error}\n{end}") from error
     return name, True
+
+
+def ensure_images(client: docker.DockerClient) -> list[str]:
+    """Return the names of the images of all releases; make those that are absent at once.
+
+    Raises:
+        DropletError: if one cannot be made.
+    """
+    with ThreadPoolExecutor() as pool:
+        return [name for name, _ in pool.map(lambda each: ensure_image(client, each), RELEASES)]
 
 
 def bindings(publish: Iterable[str]) -> dict[str, Any]:
@@ -319,13 +334,18 @@ def ssh_command(container: Container) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.droplet", description=__doc__)
-    parser.add_argument("verb", choices=["up", "down", "status"])
-    parser.add_argument("name")
+    parser.add_argument("verb", choices=["up", "down", "status", "images"])
+    parser.add_argument("name", nargs="?")
     parser.add_argument("--release", choices=list(RELEASES), default="13")
     parser.add_argument("--publish", metavar="HOSTPORT:PORT", action="append", default=[])
     given = parser.parse_args(arguments)
+    if (given.name is None) != (given.verb == "images"):
+        parser.error("name a droplet; with images, none")
     try:
-        client = engine.ensure() if given.verb == "up" else engine.connect()
+        client = engine.ensure() if given.verb in ("up", "images") else engine.connect()
+        if given.verb == "images":
+            print("\n".join(ensure_images(client)))
+            return 0
         if given.verb == "up":
             up(client, given.name, given.release, given.publish)
         elif given.verb == "down":

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import threading
 
 import pytest
 
@@ -59,3 +60,21 @@ def test_a_fresh_droplet_gets_the_key(tmp_path, monkeypatch):
     with tarfile.open(fileobj=io.BytesIO(droplet.authorized_keys())) as archive:
         modes = {member.name: member.mode for member in archive.getmembers()}
     assert modes == {"root/.ssh": 0o700, "root/.ssh/authorized_keys": 0o600}
+
+
+def test_images_of_all_releases_are_made_at_once(monkeypatch):
+    all_began = threading.Barrier(len(droplet.RELEASES), timeout=5)
+
+    def make(_, release):
+        all_began.wait()  # breaks unless each has begun before one has ended
+        return release, True
+
+    monkeypatch.setattr(droplet, "ensure_image", make)
+    assert droplet.ensure_images(None) == list(droplet.RELEASES)
+
+
+@pytest.mark.parametrize("arguments", [["up"], ["images", "one"]])
+def test_a_command_line_without_sense_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        droplet.main(arguments)
+    assert "name a droplet" in capsys.readouterr().err
