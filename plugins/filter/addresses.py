@@ -18,8 +18,10 @@ class FilterModule:
             "allowed_hosts": addresses.allowed_hosts,
             "alternative_names": addresses.alternative_names,
             "bracketed": addresses.bracketed,
+            "certificate_groups": addresses.certificate_groups,
             "domains": addresses.domains,
             "is_address": lambda text: addresses.parse_address(text) is not None,
             "trusted_origins": addresses.trusted_origins,
             "unbracketed": addresses.unbracketed,
+            "with_addresses": addresses.with_addresses,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -97,6 +97,22 @@ def addresses(hosts: Iterable[str]) -> list[str]:
 def domains(hosts: Iterable[str]) -> list[str]:
     """Return the hosts that are no IP addresses."""
     return [host for host in hosts if not parse_address(host)]
+
+
+def with_addresses(groups: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the names of those lists of hosts that have an IP address."""
+    return [name for name, hosts in groups.items() if addresses(hosts)]
+
+
+def certificate_groups(hosts: Iterable[str]) -> dict[str, list[str]]:
+    """Return which hosts share a certificate of an authority, by the certificate's name.
+
+    Each domain has its own, so that one that cannot be issued harms no other; addresses share one,
+    because a client that asks for an address names no host in the handshake.
+    """
+    hosts = list(hosts)
+    groups = {domain: [domain] for domain in domains(hosts)}
+    return groups | ({"addresses": addresses(hosts)} if addresses(hosts) else {})
 
 
 def alternative_names(hosts: Iterable[str]) -> str:

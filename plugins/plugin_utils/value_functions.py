@@ -168,6 +168,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "absolute path": _like(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)+"),
     "ASCII lines": is_number_of_lines,
     "broker password": _like(r"[A-Za-z0-9_~.-]{16,}"),
+    "derived path": _like(r"(/(?!\.\.?(/|$))[A-Za-z0-9._][A-Za-z0-9._-]*)+"),
     "domain": addresses.is_domain,
     "environment name": _like(r"[A-Za-z_][A-Za-z0-9_]*"),
     "environment value": is_environment_value,

@@ -367,7 +367,7 @@ def complaints(
                 if check["name"] not in role.secrets:
                     line += f", not {json.dumps(usable[check['name']], default=str)}"
                 lines.append(line)
-    lines += complaints_about_names(roles, names, usable, renamed or {})
+    lines += complaints_about_names(roles, names, values, renamed or {})
     return lines
 
 
@@ -379,7 +379,8 @@ def complaints_about_names(
 ) -> list[str]:
     """Return one line for each variable that begins like a role's and that no role knows."""
     known = {name for role in roles for name in role.options}
-    foreign = {str(name) for name in values.get("app_foreign_variables") or []}
+    listed = values.get("app_foreign_variables")
+    foreign = {str(name) for name in listed} if isinstance(listed, (list, tuple)) else set()
     lines = []
     for role in roles:
         for name in unknown_names(role, names, known | foreign):
