@@ -58,8 +58,10 @@ def row(name: str, option: dict[str, Any]) -> str:
 def readme(role: str, spec: dict[str, Any]) -> str:
     """Return the README of a role."""
     options: dict[str, dict[str, Any]] = spec["options"]
-    needs_app = (ROOT / "roles" / role / "defaults" / "main" / "app.yml").exists()
-    variables = dict(APPLICATION) if needs_app or role == "app" else {}
+    needs_app = f"{COLLECTION}.app_description" in (
+        ROOT / "roles" / role / "meta" / "main.yml"
+    ).read_text(encoding="utf-8")
+    variables = dict(APPLICATION) if needs_app or role == "app_description" else {}
     variables |= {
         name: EXAMPLES[name]
         for name, option in options.items()
@@ -83,24 +85,27 @@ def readme(role: str, spec: dict[str, Any]) -> str:
         "```yaml\n" + "\n".join(example) + "\n```",
     ]
     if needs_app:
-        parts.append("The `app_*` variables are those of the [app](../app/README.md) role.")
-    parts.append(
-        "\n".join(
-            [
-                "| Variable | Type | Default | Meaning |",
-                "| --- | --- | --- | --- |",
-                *(row(name, option) for name, option in options.items()),
-            ]
+        parts.append(
+            "The `app_*` variables are those of the [app_description](../app_description/README.md)"
+            " role."
         )
-    )
+    if options:
+        parts.append(
+            "\n".join(
+                [
+                    "| Variable | Type | Default | Meaning |",
+                    "| --- | --- | --- | --- |",
+                    *(row(name, option) for name, option in options.items()),
+                ]
+            )
+        )
     return "\n\n".join(parts) + "\n"
 
 
 def differences(role: str, options: dict[str, Any]) -> list[str]:
     """Return what defaults/ and argument_specs say of different variables."""
-    folder = ROOT / "roles" / role / "defaults"
-    own = folder / "main.yml" if (folder / "main.yml").exists() else folder / "main" / "main.yml"
-    defaults = yaml.safe_load(own.read_text()) or {}
+    own = ROOT / "roles" / role / "defaults" / "main.yml"
+    defaults = (yaml.safe_load(own.read_text()) if own.exists() else None) or {}
     optional = {name for name, option in options.items() if not option.get("required")}
     return [f"{role}: {name} is only in defaults/" for name in set(defaults) - set(options)] + [
         f"{role}: {name} is only in argument_specs.yml" for name in optional - set(defaults)
@@ -112,7 +117,7 @@ def main(check: bool) -> int:
     wrong = []
     for path in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
         role = path.parent.parent.name
-        spec = yaml.safe_load(path.read_text())["argument_specs"]["main"]
+        (spec,) = yaml.safe_load(path.read_text())["argument_specs"].values()
         wrong += differences(role, spec["options"])
         target, text = path.parent.parent / "README.md", readme(role, spec)
         if not target.exists() or target.read_text() != text:

@@ -1,4 +1,4 @@
-"""What the tests of the roles share: Ansible run once over many descriptions of a host."""
+"""What the tests of the roles share: descriptions of a host, rendered by Ansible."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.task import Task
 from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
 
 ROOT = Path(__file__).resolve().parents[2]
-init_plugin_loader([str(ROOT / "collections")])  # from now on ansible_collections is a package
+init_plugin_loader([str(ROOT / "collections")])
 PARSERS = ROOT / ".cache" / "parsers"
 SITE: dict[str, Any] = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[0]
-ROLES = [role["role"] for role in SITE["roles"]]
+ROLES = [
+    task["ansible.builtin.import_role"]["name"].rsplit(".", 1)[-1]
+    for task in SITE["tasks"]
+    if "ansible.builtin.import_role" in task
+]
 EXAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "group_vars" / "all.yml").read_text())
 ABSENT = object()
 FACTS = {"distribution_release": "trixie", "processor_nproc": 2, "memtotal_mb": 2048}
@@ -112,14 +120,63 @@ def play(directory: Path, hosts: Mapping[str, Mapping[str, Any]], tasks: list[An
     return Told(failed, said)
 
 
-def validate(roles: str) -> dict[str, Any]:
-    """Return the task that checks the values of some roles, as site.yml's first task does.
+class Checker:
+    """The action plugin `check_values` in this process, with the variables that site.yml has."""
 
-    Args:
-        roles: a list of their names, or a template of one.
-    """
-    ours = next(task for task in SITE["pre_tasks"] if "ansible.builtin.include_role" in task)
-    return {key: value for key, value in ours.items() if key != "tags"} | {"loop": roles}
+    def __init__(self, directory: Path) -> None:
+        """Read the roles' variables once.
+
+        Args:
+            directory: an empty one, which keeps the secrets.
+        """
+        self.directory = directory
+        self.loader = DataLoader()
+        self.base: dict[str, Any] = {
+            "ansible_facts": FACTS,
+            "inventory_dir": str(directory),
+            "inventory_file": str(directory / "hosts.yml"),
+            "omit": "__omit__",
+        }
+        for kind in ("defaults", "vars"):
+            for path in sorted(ROOT.glob(f"roles/*/{kind}/**/*.yml")):
+                self.base |= self.read(path) or {}
+            if kind == "defaults":
+                self.base |= self.read(ROOT / "playbooks" / "site.yml")[0]["vars"]
+        self.base |= self.read(ROOT / "group_vars" / "all.yml")
+
+    def read(self, path: Path) -> Any:  # noqa: ANN401
+        """Return what a file of YAML says, its texts as templates."""
+        return self.loader.load_from_file(str(path), trusted_as_template=True)
+
+    def message(self, values: Mapping[str, Any], roles: list[str]) -> str:
+        """Return what the plugin says of a host; an empty text where it finds nothing wrong.
+
+        Args:
+            values: over those of site.yml and group_vars/all.yml; ABSENT ones are not given.
+            roles: whose variables are checked.
+        """
+        variables = self.base | dict(values)
+        variables = {name: value for name, value in variables.items() if value is not ABSENT}
+        from ansible_collections.clink.django_stack.plugins.action import check_values
+
+        name = "clink.django_stack.check_values"
+        action = check_values.ActionModule(
+            task=Task.load({name: {"roles": roles}}, loader=self.loader),
+            connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="unused")),
+            play_context=None,
+            loader=self.loader,
+            templar=Templar(loader=self.loader, variables=variables),
+            shared_loader_obj=None,
+        )
+        result = action.run(task_vars=variables)
+        assert bool(result.get("failed")) == bool(result["complaints"])
+        return str(result.get("msg", ""))
+
+
+@pytest.fixture(scope="session")
+def checker(tmp_path_factory):
+    """Give the action plugin `check_values` without a run of Ansible."""
+    return Checker(tmp_path_factory.mktemp("checked"))
 
 
 @pytest.fixture(scope="session")

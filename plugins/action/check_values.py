@@ -1,0 +1,52 @@
+"""Check the values of several roles; plugins/modules/check_values.py documents it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.clink.django_stack.plugins.plugin_utils import values
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+class ActionModule(ActionBase):
+    """Renders the variables of the roles and compares them with what they should be."""
+
+    _requires_connection = False
+    TRANSFERS_FILES = False
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Fail with all complaints of all roles.
+
+        Args:
+            tmp: not used.
+            task_vars: all variables of the host, not rendered.
+        """
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _, arguments = self.validate_argument_spec(
+            {"roles": {"type": "list", "elements": "str", "required": True}}
+        )
+        roles = values.with_dependencies(arguments["roles"], ROLES)
+        wanted = [name for role in roles for name in role.options]
+        # Whether a name is of another role is asked whatever roles are checked.
+        wanted.append("app_foreign_variables")
+        rendered = {name: self._render(variables[name]) for name in wanted if name in variables}
+        complaints = values.complaints(roles, rendered, variables)
+        result["complaints"] = complaints
+        result["changed"] = False
+        if complaints:
+            result["failed"] = True
+            result["msg"] = "\n".join(["Nothing was touched; please correct:", *complaints])
+        return result
+
+    def _render(self, value: object) -> object:
+        """Return a value with its templates rendered, or why it cannot be."""
+        try:
+            return self._templar.template(value)
+        except Exception as error:  # before 2.19, whatever a filter raises comes through
+            return values.Unresolved(" ".join(str(error).split())[:300])

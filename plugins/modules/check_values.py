@@ -1,0 +1,55 @@
+"""Documentation of the action plugin `check_values`, which does the work on the control machine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: check_values
+short_description: Check the values of the variables of several roles at once
+version_added: 0.1.0
+author: The engineers of django_stack
+description:
+  - Compares the variables of roles of this collection with their C(meta/argument_specs.yml) and
+    C(checks.yml), before anything is touched. Fails with all complaints of all roles in one
+    message, a line for each.
+  - Refuses a variable that begins like a role's and that no role knows, and names the nearest known
+    one. C(app_foreign_variables) of the application's description lists variables of other roles
+    with such names.
+  - Roles on which a role depends are checked with it. The plugin runs on the control machine and
+    asks the host nothing.
+options:
+  roles:
+    description:
+      - Names of roles, short or full. What is no role of this collection is passed over, so that
+        C(ansible_play_role_names) can be given.
+    type: list
+    elements: str
+    required: true
+attributes:
+  check_mode:
+    description: Works the same in check mode.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+notes:
+  - The value of a variable that C(checks.yml) calls secret is in no message.
+"""
+
+EXAMPLES = r"""
+- name: Check the values of all roles of the play
+  clink.django_stack.check_values:
+    roles: "{{ ansible_play_role_names }}"
+
+- name: Check the application's description only
+  clink.django_stack.check_values:
+    roles: [app_description]
+"""
+
+RETURN = r"""
+complaints:
+  description: One line for each wrong value.
+  type: list
+  elements: str
+  returned: always
+  sample: ["redis_port: it should be a port from 1 to 65535, not 70000"]
+"""

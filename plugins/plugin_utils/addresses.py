@@ -1,0 +1,132 @@
+"""Hosts as people write them: domain names and IP addresses, parsed by `ipaddress`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+LONGEST_NAME = 253  # RFC 1035, without the dot at the end
+# Ends of names that no public name server knows: RFC 2606, RFC 6762, RFC 8375 and common habits.
+PRIVATE_SUFFIXES = frozenset(
+    {"example", "internal", "invalid", "lan", "local", "localdomain", "localhost", "test"}
+)
+
+
+def parse_address(text: object) -> Address | None:
+    """Return the IP address that a text is, or None.
+
+    Args:
+        text: such as `203.0.113.7`, `2001:db8::7` or `[2001:db8::7]`. A zone (`fe80::1%eth0`) is
+            not part of an address that a name server, a certificate or a client could use.
+    """
+    if not isinstance(text, str):
+        return None
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        address = ipaddress.ip_address(bare)
+    except ValueError:
+        return None
+    if address.version == 4 and bare != text or "%" in bare:
+        return None
+    return address
+
+
+def parse_network(text: object) -> Network | None:
+    """Return the network that a text such as `10.0.0.0/8` or `::1` is, or None."""
+    if not isinstance(text, str) or "%" in text or not re.fullmatch(r"[^/]+(/[0-9]{1,3})?", text):
+        return None
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def is_domain(text: object) -> bool:
+    """Return whether a text is a domain name in lower case, without a wildcard.
+
+    A name whose last label is a number is refused: browsers read `1.2.3` as an IP address.
+    """
+    if not isinstance(text, str) or len(text) > LONGEST_NAME:
+        return False
+    labels = text.split(".")
+    return all(LABEL.fullmatch(label) for label in labels) and not labels[-1].isdecimal()
+
+
+def is_host(text: object) -> bool:
+    """Return whether a text is a domain name, `*.` before one, or an IP address."""
+    if parse_address(text):
+        return True
+    return (
+        isinstance(text, str) and is_domain(text.removeprefix("*.")) and len(text) <= LONGEST_NAME
+    )
+
+
+def is_public(text: str) -> bool:
+    """Return whether a host can be reached from the internet, as far as its name tells."""
+    address = parse_address(text)
+    if address:
+        # The networks of examples (RFC 5737, RFC 3849) stand for public ones in documents.
+        documented = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+        return address.is_global or any(
+            address in ipaddress.ip_network(network) for network in documented
+        )
+    return "." in text and text.rsplit(".", 1)[-1] not in PRIVATE_SUFFIXES
+
+
+def bracketed(host: str) -> str:
+    """Return a host as a URL has it: an IPv6 address in brackets, anything else as it is."""
+    address = parse_address(host)
+    return f"[{host.strip('[]')}]" if address and address.version == 6 else host
+
+
+def unbracketed(host: str) -> str:
+    """Return a host as a command line has it: an IPv6 address without brackets."""
+    return host.strip("[]") if parse_address(host) else host
+
+
+def addresses(hosts: Iterable[str]) -> list[str]:
+    """Return the hosts that are IP addresses, as they are written."""
+    return [host for host in hosts if parse_address(host)]
+
+
+def domains(hosts: Iterable[str]) -> list[str]:
+    """Return the hosts that are no IP addresses."""
+    return [host for host in hosts if not parse_address(host)]
+
+
+def with_addresses(groups: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the names of those lists of hosts that have an IP address."""
+    return [name for name, hosts in groups.items() if addresses(hosts)]
+
+
+def certificate_groups(hosts: Iterable[str]) -> dict[str, list[str]]:
+    """Return which hosts share a certificate of an authority, by the certificate's name.
+
+    Each domain has its own, so that one that cannot be issued harms no other; addresses share one,
+    because a client that asks for an address names no host in the handshake.
+    """
+    hosts = list(hosts)
+    groups = {domain: [domain] for domain in domains(hosts)}
+    return groups | ({"addresses": addresses(hosts)} if addresses(hosts) else {})
+
+
+def alternative_names(hosts: Iterable[str]) -> str:
+    """Return hosts as OpenSSL's subjectAltName: `DNS:example.com,IP:203.0.113.7`."""
+    return ",".join(
+        f"IP:{unbracketed(host)}" if parse_address(host) else f"DNS:{host}" for host in hosts
+    )
+
+
+def allowed_hosts(hosts: Iterable[str]) -> list[str]:
+    """Return hosts as Django's ALLOWED_HOSTS: `.example.com` for a wildcard, IPv6 in brackets."""
+    return [bracketed(host).removeprefix("*") for host in hosts]
+
+
+def trusted_origins(hosts: Iterable[str]) -> list[str]:
+    """Return hosts as Django's CSRF_TRUSTED_ORIGINS over HTTPS: `https://*.example.com`."""
+    return [f"https://{bracketed(host)}" for host in hosts]

@@ -1,0 +1,332 @@
+"""What checks.yml names and a pattern cannot say: kinds of values, and facts about several values.
+
+KINDS are tests of one value (`is: host`); FUNCTIONS are tests of all values (`call: ...`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from . import addresses
+
+Values = Mapping[str, Any]
+
+
+def _like(pattern: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def is_scalar(value: object) -> bool:
+    """Return whether a value is a text, a number or a truth value."""
+    return isinstance(value, (str, int, float))
+
+
+def is_one_line(value: object) -> bool:
+    """Return whether a value is written as one line, without control characters."""
+    return is_scalar(value) and re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", str(value)) is None
+
+
+def is_environment_value(value: object) -> bool:
+    """Return whether a value fits on a line of an environment file; a tab does."""
+    return is_scalar(value) and re.search(r"[\x00-\x08\x0a-\x1f\x7f]", str(value)) is None
+
+
+def is_relative_path(value: object) -> bool:
+    """Return whether a text is a path that stays below the directory that it begins in."""
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._/-]*", value) is not None
+        and ".." not in value
+    )
+
+
+def is_url_path(value: object) -> bool:
+    """Return whether a text is the path of a URL that is one word of nginx's configuration."""
+    return _like(r"/[A-Za-z0-9._~/-]*")(value) and ".." not in str(value)
+
+
+def is_sandbox_value(value: object) -> bool:
+    """Return whether a value fits on a line of a unit; a list gives several lines."""
+    items = value if isinstance(value, list) else [value]
+    return all(is_one_line(item) and not re.search(r"[{\\]", str(item)) for item in items)
+
+
+def is_hook(value: object) -> bool:
+    """Return whether a value is a command, or a dictionary that names a file of tasks."""
+    return isinstance(value, str) or isinstance(value, Mapping) and "tasks" in value
+
+
+def is_service_url(value: object) -> bool:
+    """Return whether a text is `scheme://user:password@host:port/name` with a port that exists."""
+    if not isinstance(value, str) or re.search(r"[\s\x00-\x1f\x7f]", value):
+        return False
+    found = re.fullmatch(
+        r"[a-z][a-z0-9+]*://([^/@]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:@\[\]?#]*)(:(?P<port>[0-9]{1,5}))?"
+        r"(/.*|\?.*)?",
+        value,
+    )
+    if not found:
+        return False
+    if found["host"].startswith("[") and not addresses.parse_address(found["host"]):
+        return False
+    return found["port"] is None or is_port(found["port"])
+
+
+def is_port(value: object) -> bool:
+    """Return whether a value is a port from 1 to 65535, without zeros in front."""
+    return re.fullmatch(r"[1-9][0-9]{0,4}", str(value)) is not None and int(str(value)) <= 65535
+
+
+def is_port_or_range(value: object) -> bool:
+    """Return whether a value is a port, or two with a colon, of which the second is the higher."""
+    first, colon, last = str(value).partition(":")
+    return is_port(first) and (not colon or is_port(last) and int(first) <= int(last))
+
+
+def is_network(value: object) -> bool:
+    """Return whether a text is an IP address or a network."""
+    return addresses.parse_network(value) is not None
+
+
+def is_part_of_the_internet(value: object) -> bool:
+    """Return whether a text is an address or a network, and not all addresses."""
+    network = addresses.parse_network(value)
+    return network is not None and network.prefixlen > 0
+
+
+def is_listen_address(value: object) -> bool:
+    """Return whether a text is what Redis binds to: an address, perhaps with `-` before, or `*`."""
+    if not isinstance(value, str):
+        return False
+    bare = value.removeprefix("-")
+    return bare == "*" or "[" not in bare and addresses.parse_address(bare) is not None
+
+
+def is_upstream(value: object) -> bool:
+    """Return whether a text is a server of nginx's upstream: socket or host, then parameters."""
+    if not isinstance(value, str) or not re.fullmatch(r"[ -~]+", value):
+        return False
+    server, *parameters = value.split(" ")
+    if not all(re.fullmatch(r"[a-z_]+(=[a-z0-9]+)?", parameter) for parameter in parameters):
+        return False
+    if server.startswith("unix:"):
+        return _like(r"/[A-Za-z0-9_./-]+")(server[len("unix:") :])
+    host, port = re.fullmatch(r"(.*?)(?::([0-9]+))?", server).groups()  # type: ignore[union-attr]
+    if addresses.parse_address(server) and not server.startswith("["):
+        host, port = server, None
+        return addresses.parse_address(server).version == 4  # type: ignore[union-attr]
+    known = addresses.parse_address(host) is not None or addresses.is_domain(host.lower())
+    return known and (port is None or is_port(port))
+
+
+def is_policy_source(value: object) -> bool:
+    """Return whether a word is a source of a Content-Security-Policy.
+
+    A keyword without its quotes would be a host's name, and a nonce that stays the same protects
+    nobody.
+    """
+    word = _like(r"'[A-Za-z0-9+/=_-]+'|[A-Za-z0-9*.:/_~%?=@+&-]+")
+    refused = _like(
+        r"(?is)'?nonce-.*|self|none|strict-dynamic|report-sample"
+        r"|(unsafe|wasm|sha256|sha384|sha512)-[^.]*"
+    )
+    return word(value) and not refused(value)
+
+
+def is_policy_sources(value: object) -> bool:
+    """Return whether a value is a directive's sources: none, a text of words, or a list of them."""
+    if value is None:
+        return True
+    items = value if isinstance(value, list) else [value]
+    return all(
+        isinstance(item, str)
+        and not re.search(r"[^\S ]", item)
+        and all(map(is_policy_source, item.split()))
+        for item in items
+    )
+
+
+def is_readable_file(value: object) -> bool:
+    """Return whether a text is the path of a file on the control machine that can be read."""
+    try:
+        with Path(str(value)).expanduser().open("rb"):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def is_number_of_lines(value: object) -> bool:
+    """Return whether a value is text of printable ASCII in lines, without backslashes."""
+    return _like(r"[ -\[\]-~\n]*")(value)
+
+
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "absolute path": _like(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)+"),
+    "ASCII lines": is_number_of_lines,
+    "broker password": _like(r"[A-Za-z0-9_~.-]{16,}"),
+    "derived path": _like(r"(/(?!\.\.?(/|$))[A-Za-z0-9._][A-Za-z0-9._-]*)+"),
+    "domain": addresses.is_domain,
+    "environment name": _like(r"[A-Za-z_][A-Za-z0-9_]*"),
+    "environment value": is_environment_value,
+    "given": lambda value: value is not None and str(value).strip() not in ("", "None"),
+    "hook": is_hook,
+    "host": addresses.is_host,
+    "listen address": is_listen_address,
+    "name of a certificate": _like(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"),
+    "network": is_network,
+    "one line": is_one_line,
+    "part of the internet": is_part_of_the_internet,
+    "policy sources": is_policy_sources,
+    "port": is_port,
+    "port or range": is_port_or_range,
+    "Python name": _like(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"),
+    "readable file": is_readable_file,
+    "relative path": is_relative_path,
+    "sandbox value": is_sandbox_value,
+    "service URL": is_service_url,
+    "SQL name": _like(r"[a-z_][a-z0-9_]{0,62}"),
+    "systemd directive": _like(r"[A-Z][A-Za-z0-9]*"),
+    "unit name": _like(r"[A-Za-z0-9_-]{1,200}"),
+    "unix name": _like(r"[a-z_][a-z0-9_-]{0,30}"),
+    "upstream server": is_upstream,
+    "URL path": is_url_path,
+}
+
+
+def _flat(lists: Mapping[str, Iterable[str]]) -> list[str]:
+    return sorted(chain.from_iterable(lists.values()))
+
+
+def _needs_no_parent(paths: list[str]) -> bool:
+    """Return whether no path of a list is another one, or lies below it."""
+    parts = [Path(path).parts for path in paths]
+    return not any(
+        one != other and long[: len(short)] == short
+        for one, short in enumerate(parts)
+        for other, long in enumerate(parts)
+    )
+
+
+def shared_directories_are_apart(values: Values) -> bool:
+    """No shared directory lies below another one, which the application's user could replace."""
+    return _needs_no_parent(values["app_shared_directories"])
+
+
+def source_is_one(values: Values) -> bool:
+    """The source is either a repository, or a directory, or an archive."""
+    return len({"git", "directory", "archive"} & set(values["app_source"])) == 1
+
+
+def source_has_values(values: Values) -> bool:
+    """No key of the source is empty."""
+    return all(KINDS["given"](value) for value in values["app_source"].values())
+
+
+def _part(pattern: str, key: str) -> Callable[[Values], bool]:
+    """Return a test of one key of app_source, where it is given."""
+    return lambda values: (
+        _like(pattern)(values["app_source"].get(key))
+        or (not KINDS["given"](values["app_source"].get(key)))
+    )
+
+
+def build_user_is_another(values: Values) -> bool:
+    """The user that builds is not the one that runs."""
+    return values["app_build_user"] != values["app_user"]
+
+
+def media_url_is_not_static(values: Values) -> bool:
+    """Static files and media have URLs of their own."""
+    return values["app_media_url"] != values["app_static_url"]
+
+
+def broker_is_there(values: Values) -> bool:
+    """Celery has a broker."""
+    return not values["app_celery"] or values["app_broker"] != "none"
+
+
+def certificates_cover_domains(values: Values) -> bool:
+    """The certificates of the application have each of its domains once."""
+    return _flat(values["app_certificates"]) == sorted(values["app_domains"])
+
+
+def domains_have_no_wildcard(values: Values) -> bool:
+    """An authority gives a certificate for `*` by DNS only."""
+    return not any("*" in domain for domain in values["app_domains"])
+
+
+def nginx_certificates_cover_names(values: Values) -> bool:
+    """The certificates of the site have each of its names once, or there is none."""
+    return not values["nginx_certificates"] or (
+        _flat(values["nginx_certificates"]) == sorted(values["nginx_server_names"])
+    )
+
+
+def _certbot_names(values: Values) -> list[str]:
+    return _flat(values["certbot_certificates"])
+
+
+def certbot_has_no_wildcard(values: Values) -> bool:
+    """An authority gives a certificate for `*` by DNS only."""
+    return not any("*" in name for name in _certbot_names(values))
+
+
+def certbot_names_are_public(values: Values) -> bool:
+    """Let's Encrypt reaches each name; another authority may be private itself."""
+    lets_encrypt = "letsencrypt.org/" in values["certbot_server"] or str(
+        values["certbot_staging"]
+    ).lower() in ("true", "yes", "on", "1")
+    return not lets_encrypt or all(map(addresses.is_public, _certbot_names(values)))
+
+
+def certbot_can_do_addresses(values: Values) -> bool:
+    """Certificates for IP addresses need certbot 5.4 or later."""
+    if not addresses.addresses(_certbot_names(values)):
+        return True
+    found = re.match(r"([0-9]+)\.([0-9]+)", values["certbot_version"])
+    return found is not None and (int(found[1]), int(found[2])) >= (5, 4)
+
+
+def sshd_settings_are_spelled_like_its_manual(values: Values) -> bool:
+    """No two names differ by their case only, of which sshd would take the first."""
+    names = [name.lower() for name in values["sshd_settings"]]
+    return len(set(names)) == len(names) and not any(
+        name.lower() == own.lower() and name != own
+        for name in values["sshd_settings"]
+        for own in SSHD_SETTINGS
+    )
+
+
+# What the role sshd sets itself, as sshd_config(5) writes it.
+SSHD_SETTINGS = (
+    "PasswordAuthentication", "KbdInteractiveAuthentication", "PermitRootLogin", "LoginGraceTime",
+    "MaxAuthTries", "MaxSessions", "MaxStartups", "ClientAliveInterval", "ClientAliveCountMax",
+    "TCPKeepAlive", "LogLevel", "AllowAgentForwarding", "AllowTcpForwarding", "X11Forwarding",
+    "Compression",
+)  # fmt: skip
+
+FUNCTIONS: dict[str, Callable[[Values], bool]] = {
+    "app_source names one source": source_is_one,
+    "app_source has no empty value": source_has_values,
+    "app_source has a repository": _part(
+        r"((https?|ssh|git|file)://|[A-Za-z0-9_.-]+@[\w.-]+:|/)\S*", "git"
+    ),
+    "app_source has a ref": _part(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "ref"),
+    "app_source has an archive": _part(r"\S+\.(tar(\.(gz|xz|zst|bz2))?|tgz)", "archive"),
+    "app_source has a checksum": _part(r"(md5|sha1|sha256|sha512):[0-9a-f]+", "checksum"),
+    "app_build_user is not app_user": build_user_is_another,
+    "app_broker is there for Celery": broker_is_there,
+    "app_certificates cover app_domains": certificates_cover_domains,
+    "app_domains have no wildcard": domains_have_no_wildcard,
+    "app_media_url is not app_static_url": media_url_is_not_static,
+    "app_shared_directories are apart": shared_directories_are_apart,
+    "certbot can certify addresses": certbot_can_do_addresses,
+    "certbot has no wildcard": certbot_has_no_wildcard,
+    "certbot has public names": certbot_names_are_public,
+    "nginx_certificates cover nginx_server_names": nginx_certificates_cover_names,
+    "sshd_settings are spelled like sshd_config(5)": sshd_settings_are_spelled_like_its_manual,
+}

@@ -1,0 +1,400 @@
+"""What a role's variables should be: types from its argument_specs, rules from its checks.yml.
+
+Plain functions, without Ansible: the action plugin `check_values` gives them the values of a run.
+
+`roles/<role>/checks.yml` holds:
+
+* `prefix`: a pattern for the names that are the role's; without it, `<role>_`.
+* `checks`: a list. Each check has `name` (the variable), `should` (the end of "it should be ..."),
+  rules, and where it is needed `secret: true` (no message shows the variable's value) and `when`
+  (values that other variables must have, else the check is left out). All rules of a check must
+  hold. They are the functions of RULES below, and `call`, a function of `value_functions`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import value_functions
+
+Rules = Mapping[str, Any]
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+KEYS_OF_A_CHECK = frozenset({"name", "should", "secret", "when", "call"})
+BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})  # Ansible's `bool`
+TYPES = {
+    "str": "a text, in quotes where YAML would make something else of it",
+    "path": "a path",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "dict": "a dictionary",
+    "list": "a list, its texts in quotes where YAML would make something else of them",
+}
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A value that could not be rendered.
+
+    Attributes:
+        reason: Ansible's message, of one line.
+    """
+
+    reason: str
+
+    @property
+    def undefined(self) -> str:
+        """The variable that is missing, where the reason names it."""
+        found = re.search(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined", self.reason)
+        return found[1] if found else ""
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a role says of its variables.
+
+    Attributes:
+        name: its short name.
+        options: the options of argument_specs, by their names.
+        checks: the checks of checks.yml.
+        prefix: a pattern that the names of its variables match at their beginning.
+        dependencies: short names of the roles that it depends on.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    checks: list[Mapping[str, Any]] = field(default_factory=list)
+    prefix: str = ""
+    dependencies: list[str] = field(default_factory=list)
+
+    @property
+    def secrets(self) -> set[str]:
+        """The variables whose values no message shows."""
+        return {check["name"] for check in self.checks if check.get("secret")} | {
+            name for name, option in self.options.items() if option.get("no_log")
+        }
+
+
+@cache
+def load_role(directory: Path) -> Role:
+    """Read what a role of the collection says of its variables.
+
+    Args:
+        directory: of the role.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a check is of a variable that argument_specs does not know, or has an unknown
+            rule.
+    """
+
+    def read(path: Path) -> dict[str, Any]:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}
+
+    specs = read(directory / "meta" / "argument_specs.yml")["argument_specs"]
+    options = next(iter(specs.values()))["options"]
+    table = read(directory / "checks.yml")
+    role = Role(
+        name=directory.name,
+        options=options,
+        checks=table.get("checks", []),
+        prefix=table.get("prefix", f"{directory.name}_"),
+        dependencies=[
+            dependency["role"].rsplit(".", 1)[-1]
+            for dependency in read(directory / "meta" / "main.yml").get("dependencies", [])
+        ],
+    )
+    for check in role.checks:
+        unknown = set(check) - KEYS_OF_A_CHECK - set(RULES)
+        if unknown or check["name"] not in options or "should" not in check:
+            raise ValueError(f"{directory.name}/checks.yml: {check}")
+    return role
+
+
+def with_dependencies(names: Iterable[str], directory: Path) -> list[Role]:
+    """Read roles and those that they depend on, each once, dependencies first.
+
+    Args:
+        names: short or full names; what is no role of the directory is passed over.
+        directory: that holds the roles.
+    """
+    roles: dict[str, Role] = {}
+
+    def add(name: str) -> None:
+        path = directory / name
+        if name in roles or not (path / "meta" / "argument_specs.yml").is_file():
+            return
+        role = load_role(path)
+        for dependency in role.dependencies:
+            add(dependency)
+        roles[name] = role
+
+    for name in names:
+        add(name.rsplit(".", 1)[-1])
+    return list(roles.values())
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is a text, or a number that Ansible makes one of."""
+    return isinstance(value, (str, int)) and not isinstance(value, bool)
+
+
+def has_type(value: object, kind: str) -> bool:
+    """Return whether a value has a type of argument_specs, without a loss by a conversion."""
+    if kind == "str":
+        return is_text(value)
+    if kind == "path":
+        return isinstance(value, str)
+    if kind == "int":
+        return is_text(value) and bool(re.fullmatch(r"-?[0-9]{1,18}", str(value)))
+    if kind == "float":
+        number = isinstance(value, float) and math.isfinite(value)
+        return number or (
+            is_text(value) and bool(re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", str(value)))
+        )
+    if kind == "bool":
+        return isinstance(value, (bool, str, int)) and str(value).lower() in BOOLEANS
+    if kind == "dict":
+        return isinstance(value, Mapping)
+    if kind == "list":
+        return isinstance(value, (list, tuple))
+    return True
+
+
+def has_nul(value: object) -> bool:
+    """Return whether a text in a value holds a NUL, which no file and no command line can."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(has_nul(key) or has_nul(item) for key, item in value.items())
+    return isinstance(value, (list, tuple)) and any(map(has_nul, value))
+
+
+def mistyped(value: object, option: Mapping[str, Any]) -> str:
+    """Return what a value should be, where argument_specs does not let it through.
+
+    Args:
+        value: the rendered value.
+        option: the variable's entry in argument_specs.
+
+    Returns:
+        the end of a sentence "it should be ...", or an empty text.
+    """
+    kind = option.get("type", "str")
+    if not has_type(value, kind):
+        return TYPES[kind]
+    if has_nul(value):
+        return "without the character NUL"
+    if "choices" in option and str(value) not in map(str, option["choices"]):
+        *others, last = (str(choice) or "''" for choice in option["choices"])
+        return f"{', '.join(others)} or {last}" if others else last
+    if kind == "list":
+        elements = option.get("elements", "raw")
+        if not all(has_type(item, elements) for item in value):  # type: ignore[attr-defined]
+            return f"{TYPES['list']}; each item {TYPES[elements]}"
+    if "options" in option:
+        for part in value if kind == "list" else [value]:  # type: ignore[attr-defined]
+            wrong = misfit_of_parts(part, option["options"])
+            if wrong:
+                return wrong
+    return ""
+
+
+def misfit_of_parts(value: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """Return what a dictionary should be, where its keys or their values do not fit its options."""
+    unknown = [str(key) for key in value if key not in options]
+    if unknown:
+        return f"a dictionary with no other keys than {', '.join(options)}"
+    for key, option in options.items():
+        if option.get("required") and key not in value:
+            return f"a dictionary with the key {key}"
+        wrong = mistyped(value[key], option) if value.get(key) is not None else ""
+        if wrong:
+            return f"a dictionary whose {key} is {wrong}"
+    return ""
+
+
+def _pattern(pattern: str) -> Callable[[object], bool]:
+    return lambda value: (
+        isinstance(value, (str, int, float)) and re.fullmatch(pattern, str(value)) is not None
+    )
+
+
+def _items(value: object) -> Iterable[Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _range(limits: list[float]) -> Callable[[Any], bool]:
+    lowest, highest = limits
+    return lambda value: lowest <= float(value) <= highest
+
+
+# Each rule's function gets the rule's argument and returns a test of a value.
+RULES: dict[str, Callable[[Any], Callable[[Any], bool]]] = {
+    # The whole text is like a regular expression.
+    "match": _pattern,
+    # One of the named kinds of value_functions.KINDS.
+    "is": lambda kind: value_functions.KINDS[kind],
+    # Equal to one of these, or to none of them.
+    "one_of": lambda choices: lambda value: value in choices,
+    "none_of": lambda choices: lambda value: value not in choices,
+    # A number from the first to the second, both included.
+    "range": _range,
+    # A number above this.
+    "above": lambda limit: lambda value: float(value) > limit,
+    # From the first to the second number of items or characters.
+    "length": lambda limits: lambda value: limits[0] <= len(value) <= limits[1],
+    # No item twice.
+    "unique": lambda _: lambda value: len(set(map(str, value))) == len(value),
+    # Rules for each item of a list; a value that is no list is one item.
+    "each": lambda rules: lambda value: all(fits(item, rules) for item in _items(value)),
+    # Rules for each key of a dictionary, and for each value.
+    "keys": lambda rules: lambda value: all(fits(key, rules) for key in value),
+    "values": lambda rules: lambda value: all(fits(item, rules) for item in value.values()),
+    # Rules for the values of some keys, which must be there.
+    "item": lambda parts: lambda value: all(fits(value[key], parts[key]) for key in parts),
+    # Of several sets of rules, one holds.
+    "any": lambda several: lambda value: any(fits(value, rules) for rules in several),
+    # A type of argument_specs.
+    "type": lambda kind: lambda value: has_type(value, kind),
+}
+
+
+def fits(value: object, rules: Rules) -> bool:
+    """Return whether a value keeps all rules.
+
+    Args:
+        value: of any type; a rule that cannot be asked of it is broken.
+        rules: arguments by the names of RULES.
+    """
+    try:
+        return all(RULES[name](argument)(value) for name, argument in rules.items())
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError):
+        return False
+
+
+def breaks(check: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Return whether a variable breaks a check of its role.
+
+    Args:
+        check: an entry of checks.yml.
+        values: all rendered values whose types are right. A check that asks for another one is
+            left out: that one has a complaint of its own.
+    """
+    condition = check.get("when", {})
+    if check["name"] not in values or not set(condition) <= set(values):
+        return False
+    for name, wanted in condition.items():
+        if str(values[name]) not in map(str, _items(wanted)):
+            return False
+    rules = {name: argument for name, argument in check.items() if name in RULES}
+    if not fits(values[check["name"]], rules):
+        return True
+    if "call" not in check:
+        return False
+    try:
+        return not value_functions.FUNCTIONS[check["call"]](values)
+    except KeyError:
+        return False
+    except (TypeError, ValueError, AttributeError):
+        return True
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like another one; empty where none is like it."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)), "")
+
+
+def unknown_names(role: Role, names: Iterable[str], known: set[str]) -> list[str]:
+    """Return the names that begin like the role's variables and that nobody knows, sorted."""
+    return sorted(name for name in names if re.match(role.prefix, name) and name not in known)
+
+
+def complaints(
+    roles: Iterable[Role],
+    values: Mapping[str, Any],
+    names: Iterable[str] = (),
+    renamed: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Return one line for each wrong value of several roles.
+
+    Args:
+        roles: whose variables are checked.
+        values: rendered values, or Unresolved, by the names of variables; what is not defined is
+            not there.
+        names: of all variables of the host, for those that nobody knows.
+        renamed: new names by old ones, of variables that an earlier version had.
+    """
+    roles, names = list(roles), list(names)
+    lines: list[str] = []
+    wrong: set[str] = set()
+    usable: dict[str, Any] = {}
+    unresolved: dict[str, tuple[Unresolved, bool]] = {}
+    for role in roles:
+        for name, option in role.options.items():
+            if name not in values:
+                if option.get("required"):
+                    should = [check["should"] for check in role.checks if check["name"] == name]
+                    told = f"it should be {should[0]}" if should else "it should be given"
+                    lines.append(f"{name}: {told}; it is not given")
+                    wrong.add(name)
+            elif isinstance(values[name], Unresolved):
+                unresolved[name] = (values[name], name in role.secrets)
+            elif should_be := mistyped(values[name], option):
+                lines.append(f"{name}: it should be {should_be}")
+                wrong.add(name)
+            else:
+                usable[name] = values[name]
+    for name, (failure, secret) in unresolved.items():
+        if failure.undefined in wrong or failure.undefined in unresolved:
+            continue  # it is derived from a variable that has a line of its own
+        if failure.undefined:
+            reason = f"the variable {failure.undefined}, which is not defined"
+        else:
+            reason = "what cannot be rendered" + ("" if secret else f" ({failure.reason})")
+        lines.append(f"{name}: its template uses {reason}")
+    for role in roles:
+        for check in role.checks:
+            if check["name"] in role.options and breaks(check, usable):
+                line = f"{check['name']}: it should be {check['should']}"
+                if check["name"] not in role.secrets:
+                    line += f", not {json.dumps(usable[check['name']], default=str)}"
+                lines.append(line)
+    lines += complaints_about_names(roles, names, values, renamed or {})
+    return lines
+
+
+def complaints_about_names(
+    roles: list[Role],
+    names: list[str],
+    values: Mapping[str, Any],
+    renamed: Mapping[str, str],
+) -> list[str]:
+    """Return one line for each variable that begins like a role's and that no role knows."""
+    known = {name for role in roles for name in role.options}
+    listed = values.get("app_foreign_variables")
+    foreign = {str(name) for name in listed} if isinstance(listed, (list, tuple)) else set()
+    lines = []
+    for role in roles:
+        for name in unknown_names(role, names, known | foreign):
+            foreign.add(name)
+            if name in renamed:
+                lines.append(f"{name}: this variable is now called {renamed[name]}")
+                continue
+            alike = nearest(name, role.options)
+            lines.append(
+                f"{name}: there is no such variable."
+                + (f" Did you mean {alike}?" if alike else "")
+                + " (Of another role: app_foreign_variables)"
+            )
+    return lines
