@@ -67,6 +67,11 @@ options:
     type: list
     elements: str
     default: []
+  service:
+    description:
+      - The unit that reads the files. It is enabled, and started if it does not run. One that runs
+        is left to the handlers.
+    type: str
 author:
   - The engineers of django_stack
 attributes:
@@ -84,6 +89,7 @@ EXAMPLES = r"""
       - {src: site.conf.j2, dest: /etc/nginx/sites-available/clinic}
       - {dest: /etc/nginx/sites-enabled/clinic, state: link, target: ../sites-available/clinic}
     validate: [nginx -q -t]
+    service: nginx.service
   notify: Reload nginx
 """
 
@@ -92,6 +98,10 @@ files:
   description: The destinations that were changed.
   type: list
   elements: str
+  returned: always
+service_was_running:
+  description: Whether the service ran before this task, and so may not have seen the new files.
+  type: bool
   returned: always
 """
 
@@ -102,11 +112,14 @@ import shlex
 import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.clink.django_stack.plugins.module_utils import units
 
+STARTING = 200.0  # seconds that a service gets to start; systemd itself waits for 90
 LIMIT = 120  # seconds that a command which tries the files gets
 STAGE = "/run"  # a tmpfs that only root writes to
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -293,6 +306,49 @@ def replace(files: list[dict[str, Any]]) -> None:
                 kept.unlink(missing_ok=True)
 
 
+def install(due: list[dict[str, Any]], validate: list[str]) -> None:
+    """Make the directories, try the files together and replace them.
+
+    Raises:
+        FilesError: the files are refused.
+    """
+    for each in due:
+        if each["state"] == "directory":
+            path = Path(each["dest"])
+            path.mkdir(parents=True, exist_ok=True)
+            dress(path, each)
+    rest = [each for each in due if each["state"] != "directory"]
+    for each in rest:
+        if each["unit"]:
+            verify(each)
+    if rest and validate:
+        try_together(rest, validate)
+    replace(rest)
+    if any(each["unit"] for each in rest):
+        units.systemctl("daemon-reload")
+
+
+def due_of(service: str) -> list[str]:
+    """Return what systemctl must do so that a service runs now and at boot."""
+    told = units.show(service, "ActiveState", "UnitFileState")
+    due = ["enable"] if told.get("UnitFileState") == "disabled" else []
+    return [*due, *(["start"] if told.get("ActiveState") in ("inactive", "failed") else [])]
+
+
+def serve(service: str, due: list[str]) -> None:
+    """Have a service run now and at boot.
+
+    Raises:
+        FilesError: it does not start; with the last that it has said.
+    """
+    begun = time.time()
+    for verb in due:
+        done = units.systemctl(verb, service, limit=STARTING)
+        if done.code:
+            said = units.journal(service, begun).strip() or done.output.strip()
+            raise FilesError(f"{service} does not start; journalctl -u {service} says:\n{said}")
+
+
 def shown(file: dict[str, Any]) -> dict[str, Any]:
     """Return the difference that C(--diff) shows of a file."""
     path = Path(file["dest"])
@@ -325,6 +381,7 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": file},
             "validate": {"type": "list", "elements": "str", "default": []},
+            "service": {"type": "str"},
         },
         supports_check_mode=True,
         no_log=True,  # the host's journal is no place for whole files
@@ -332,27 +389,22 @@ def main() -> None:
     wanted = module.params["files"]
     for each in wanted:
         each["content"] = each["secret_content"] if each["secret"] else each["content"]
+    service = module.params["service"]
     due = [each for each in wanted if differs(each)]
     told = {"changed": bool(due), "files": [each["dest"] for each in due]}
     if module._diff:
         told["diff"] = [shown(each) for each in due]
-    if due and not module.check_mode:
-        try:
-            for each in due:
-                if each["state"] == "directory":
-                    path = Path(each["dest"])
-                    path.mkdir(parents=True, exist_ok=True)
-                    dress(path, each)
-            rest = [each for each in due if each["state"] != "directory"]
-            for each in rest:
-                if each["unit"]:
-                    verify(each)
-            if rest and module.params["validate"]:
-                try_together(rest, module.params["validate"])
-            replace(rest)
-        except (FilesError, OSError, subprocess.TimeoutExpired) as error:
-            module.fail_json(msg=str(error), changed=False, files=[])
-    module.exit_json(**told)
+    if module.check_mode:
+        module.exit_json(**told, service_was_running=True)
+    try:
+        install(due, module.params["validate"])
+        verbs = due_of(service) if service else []
+        if service:
+            serve(service, verbs)
+    except (FilesError, OSError, subprocess.TimeoutExpired) as error:
+        module.fail_json(msg=str(error), changed=False, files=[])
+    told["changed"] = told["changed"] or bool(verbs)
+    module.exit_json(**told, service_was_running="start" not in verbs)
 
 
 if __name__ == "__main__":
