@@ -7,6 +7,7 @@ their order. Each prints its name before it begins; the last line is JSON for An
 import gzip
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -27,11 +28,9 @@ LOCK = 0x646A616E676F  # "django": the advisory lock of PostgreSQL that two migr
 NO_LOCK = "55P03"  # PostgreSQL: lock_not_available
 
 release = Path(os.environ["APP_RELEASE"])
+served = release / ".staticfiles"
 uses_static = apps.is_installed("django.contrib.staticfiles")
-told: dict[str, object] = {
-    "debug": bool(settings.DEBUG),
-    "static_root": str(settings.STATIC_ROOT or ""),
-}
+told: dict[str, object] = {"debug": bool(settings.DEBUG)}
 
 
 def imports() -> None:
@@ -119,45 +118,54 @@ def migrate() -> None:
 def static() -> None:
     """Collect the static files to <release>/.staticfiles, whatever STATIC_ROOT says.
 
+    Manifest storages read STATIC_ROOT when the service runs: one inside the release leads there.
     Text is compressed here, once, so that nginx never has to (gzip_static: 42k against 8.7k
     requests a second).
     """
     if not uses_static:
         return
     os.umask(0o022)  # these are for the web server, and so for everybody
-    served = release / ".staticfiles"
     root = Path(settings.STATIC_ROOT or served)
-    if release not in root.parents:
-        root = served
-    elif root != served and not served.is_symlink():
-        # Manifest storages read STATIC_ROOT when the service runs, so the files stay there.
-        served.symlink_to(root)
-    root.mkdir(parents=True, exist_ok=True)
-    with override_settings(STATIC_ROOT=str(root)):  # tells storages that are made already, too
+    if root not in (served, Path(os.environ["APP_STATIC_ROOT"])) and release not in root.parents:
+        raise SystemExit(
+            f"STATIC_ROOT is {root} in the project's settings, outside of the release. Set "
+            f"app_static_root: {root}, or read os.environ['STATIC_ROOT'] in the settings"
+        )
+    if release in root.parents and root != served and not root.is_symlink():
+        if root.is_dir() and not served.exists():
+            root.rename(served)  # what the source has there
+        if not root.exists():
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.symlink_to(os.path.relpath(served, root.parent))
+    served.mkdir(exist_ok=True)
+    with override_settings(STATIC_ROOT=str(served)):  # tells storages that are made already, too
         call_command("collectstatic", interactive=False)
     for path in sorted(served.rglob("*")):
         packed = path.with_name(path.name + ".gz")
-        if path.suffix in TEXT and not packed.exists():
+        if path.suffix in TEXT and path.is_file() and not packed.exists():
             content = path.read_bytes()
             if len(content) > 1000:  # below one packet there is nothing to gain
                 packed.write_bytes(gzip.compress(content))
-    own = [str(path.relative_to(served)) for path in served.rglob("*") if path.is_file()]
-    (release / ".static-own").write_text("\n".join(own))
+    if os.access(release, os.W_OK):  # the release is new
+        own = [str(path.relative_to(served)) for path in served.rglob("*") if path.is_file()]
+        (release / ".static-own").write_text("\n".join(own))
 
 
 def carry() -> None:
-    """Link the files of releases that were live a moment ago: their pages are still open.
+    """Copy the files of releases that were live a moment ago: their pages are still open.
 
-    Only what each collected itself, so that nothing is handed on for ever.
+    Only what each collected itself, so that nothing is handed on for ever. A copy, because the
+    files of a release that is complete are root's, and the kernel lets nobody else link them.
     """
-    served = release / ".staticfiles"
     for name in os.environ["APP_CARRY"].split():
         other = release.parent / name
         own = other / ".static-own"
-        for path in own.read_text().splitlines() if served.exists() and own.exists() else ():
+        if other == release or not (served.exists() and own.exists()):
+            continue
+        for path in own.read_text().splitlines():
             if not (served / path).exists():
                 (served / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                os.link(other / ".staticfiles" / path, served / path)
+                shutil.copy2(other / ".staticfiles" / path, served / path)
 
 
 def behind() -> None:

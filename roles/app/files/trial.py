@@ -1,70 +1,83 @@
-"""Run on the host: start a release beside the live one, on a socket of its own, and ask it.
+"""Run as the application in a release that is not live: start it and ask it a real request.
 
-    trial.py UNIT SOCKET HOST PATH ENVIRONMENT COPY
-
-The unit reads COPY, which is made of the file ENVIRONMENT, what the release will have. Exits 0
-when the answer's status is from 200 to 399, and says what the unit said if it is not.
+It ends with 0 when the answer to APP_HEALTH_PATH has a status from 200 to 399, and prints what was
+wrong, and what Gunicorn has said, if it has not.
 """
 
-from __future__ import annotations
-
 import http.client
-import shutil
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+TIMEOUT = 60.0  # seconds in which the first answer comes; an import takes one or two
+SETTINGS = """
+workers = 1
+threads = 2
+worker_tmp_dir = "/dev/shm"
+forwarded_allow_ips = "*"
+control_socket_disable = True
+"""
 
 
 class Connection(http.client.HTTPConnection):
     """A connection to a unix socket."""
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: Path) -> None:
         """Remember the socket's path; the host is only a header."""
-        super().__init__("localhost", timeout=timeout)
+        super().__init__("localhost", timeout=TIMEOUT)
         self.path = path
 
     def connect(self) -> None:
         """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        self.sock.connect(str(self.path))
 
 
-def ask(path: str, host: str, url: str) -> str:
+def ask(path: Path) -> str:
     """Return what is wrong with the answer; nothing if it is right."""
-    connection = Connection(path, timeout=30)
+    host, url = os.environ["APP_HOST"], os.environ["APP_HEALTH_PATH"]
+    connection = Connection(path)
     # As nginx would: a project that redirects http to https must answer this.
     headers = {"Host": host, "X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.1"}
     try:
         connection.request("GET", url, headers=headers)
         answer = connection.getresponse()
         text = answer.read(2000).decode(errors="replace")
-    except OSError as error:
-        return f"GET {url}: {error}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"GET {url}: {error!r}"
     if 200 <= answer.status < 400:
         return ""
     return f"GET {url}: {answer.status} {answer.reason}\n{text}"
 
 
-def main(unit: str, path: str, host: str, url: str, environment: Path, copy: Path) -> int:
+def main() -> int:
     """Try the release; return the exit code."""
-    copy.touch(mode=0o600)
-    shutil.copyfile(environment, copy)
-    begun = subprocess.check_output(["date", "+%Y-%m-%d %H:%M:%S"], text=True).strip()
-    try:
-        started = subprocess.run(["systemctl", "restart", unit], capture_output=True, text=True)
-        wrong = started.stderr if started.returncode else ask(path, host, url)
-    finally:
-        subprocess.run(["systemctl", "stop", unit], capture_output=True)
-        subprocess.run(["systemctl", "reset-failed", unit], capture_output=True)
-        copy.unlink()
-    if wrong:
-        print(wrong)
-        told = ["journalctl", "--quiet", "--unit", unit, "--since", begun, "--output=cat"]
-        print(subprocess.check_output([*told, "--no-pager"], text=True))
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
+        path, settings, log = (Path(directory, name) for name in ("socket", "settings.py", "log"))
+        settings.write_text(SETTINGS)
+        listening.bind(str(path))  # as systemd does: Gunicorn itself would change its owner
+        listening.listen()
+        gunicorn = [str(Path(sys.executable).with_name("gunicorn")), f"--config={settings}"]
+        gunicorn += [f"--bind=fd://{listening.fileno()}", os.environ["APP_WSGI"]]
+        with log.open("wb") as said:
+            server = subprocess.Popen(
+                gunicorn, stdout=said, stderr=subprocess.STDOUT, pass_fds=[listening.fileno()]
+            )
+        listening.close()
+        wrong = ask(path)
+        server.terminate()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        if wrong:
+            print(wrong, log.read_text(errors="replace"), sep="\n")
     return bool(wrong)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:5], *map(Path, sys.argv[5:])))
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The part of app_release that the control machine does: the run, the source, the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.clink.django_stack.plugins.module_utils import releases
+from ansible_collections.clink.django_stack.plugins.plugin_utils import pack, run
+
+DJANGO = ["prepare.py", "trial.py"]
+SCRIPTS = {
+    "requested": ["fetch.py"],
+    "prepared": ["python.sh", "source.sh", "packages.sh", *DJANGO],
+    "active": DJANGO,  # of a rollback or a new environment
+}
+SILENCE = 3600  # seconds after which the run of another machine counts as dead
+URL = re.compile(r"https?://")
+
+
+class ActionModule(ActionBase):
+    """Adds to the module's arguments what only the control machine knows."""
+
+    TRANSFERS_FILES = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Run the module; ask on this machine whether the run that holds the lock goes on."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)
+        source = dict(arguments.pop("source", None) or {})
+        install = dict(arguments.pop("install_environment", None) or {})
+        environment = arguments.pop("environment", None)
+        header = f"#\n# {variables.get('ansible_managed', 'Ansible managed')}\n#"
+        recipe = arguments.pop("recipe", [])
+        build = bool(arguments.pop("build", False))
+        state = str(arguments.get("state", ""))
+        if environment is not None:
+            arguments |= {
+                "environment_text": releases.environment_text(environment, header),
+                "dotenv_text": releases.dotenv_text(environment, header),
+                "digest": releases.digest(environment, arguments.pop("settings", [])),
+            }
+        arguments |= {
+            "run": run.this(),
+            "scripts": {name: self._script(name) for name in SCRIPTS.get(state, [])},
+            "recipe": releases.digest(recipe),
+            "install_text": _text(install),
+            "fetch_text": _text({**install, **_fetched(source)}),
+            "is_git": "git" in source,
+        }
+        local = _local(source)
+        if local and state == "requested" and arguments.get("request", "source") == "source":
+            arguments["revision"] = self._revision(local)
+        if local and state == "prepared" and build:
+            arguments["archive"] = self._send(local)
+        told = self._execute_module(
+            module_name="clink.django_stack.app_release",
+            module_args=arguments,
+            task_vars=variables,
+        )
+        if holder := told.pop("holder", None):
+            self._refuse_while_it_runs(holder, bool(arguments.get("unlock")), arguments)
+            arguments["takeover"] = True
+            told = self._execute_module(
+                module_name="clink.django_stack.app_release",
+                module_args=arguments,
+                task_vars=variables,
+            )
+        self._remove_tmp_path(self._connection._shell.tmpdir)
+        return dict(told)
+
+    def _script(self, name: str) -> str:
+        """Return a script of the role, which runs on the host."""
+        return Path(self._find_needle("files", name)).read_text()
+
+    def _revision(self, source: Path) -> str:
+        """Return the revision of a source on this machine."""
+        try:
+            return pack.pack(source)
+        except (pack.SourceError, OSError) as error:
+            raise AnsibleActionFail(
+                "app_source: directory, or archive, should be there on the control machine, or "
+                f"archive a URL. {error}"
+            ) from error
+
+    def _send(self, source: Path) -> str:
+        """Pack a source of this machine and send it; return its path on the host."""
+        remote = self._connection._shell.join_path(self._make_tmp_path(), "source.tar")
+        with tempfile.TemporaryDirectory(prefix="django_stack-") as directory:  # mode 0700
+            archive = Path(directory, "source.tar")
+            pack.pack(source, archive)
+            self._transfer_file(str(archive), remote)
+        self._fixup_perms2((self._connection._shell.tmpdir, remote))
+        return str(remote)
+
+    def _refuse_while_it_runs(
+        self, holder: dict[str, Any], unlock: bool, arguments: dict[str, Any]
+    ) -> None:
+        """Stop if the run that holds the lock goes on.
+
+        Raises:
+            AnsibleActionFail: it does, or nobody can tell.
+        """
+        name = arguments["application"]["name"]
+        told = (
+            f"Nothing was done: {holder['by']} has been deploying {name} since {holder['since']}."
+        )
+        here = holder["machine"] == arguments["run"]["machine"]
+        if here and not unlock and run.goes_on(int(holder["pid"]), holder["started"]):
+            raise AnsibleActionFail(told)
+        if not here and not unlock and (holder["busy"] or holder["age"] < SILENCE):
+            minutes = holder["age"] // 60
+            raise AnsibleActionFail(
+                f"{told} If that run is dead (its last sign of life is {minutes} minutes old), "
+                "say so with -e app_unlock=true"
+            )
+
+
+def _text(values: dict[str, Any]) -> str:
+    """Return the text of an environment file; empty without values, which no log would mask."""
+    return releases.environment_text(values, "#") if values else ""
+
+
+def _local(source: dict[str, Any]) -> Path | None:
+    """Return the directory or archive of this machine that a source names; None for another one."""
+    if source.get("directory"):
+        return Path(os.path.expanduser(str(source["directory"])))
+    archive = str(source.get("archive") or "")
+    return Path(os.path.expanduser(archive)) if archive and not URL.match(archive) else None
+
+
+def _fetched(source: dict[str, Any]) -> dict[str, str]:
+    """Return what fetch.py is told of a source: its URL may hold a secret."""
+    if source.get("git"):
+        return {"FETCH_GIT": str(source["git"]), "FETCH_REF": str(source.get("ref") or "HEAD")}
+    if _local(source) is None and source.get("archive"):
+        checksum = str(source.get("checksum") or "")
+        return {"FETCH_ARCHIVE": str(source["archive"]), "FETCH_CHECKSUM": checksum}
+    return {}

@@ -1,0 +1,101 @@
+"""What to mend when a step of a deploy fails, and whether the release itself is to blame for it."""
+
+from __future__ import annotations
+
+# What to mend when a step fails, and whether the release itself is to blame: one that is, is marked
+# failed and its unfinished directory goes away.
+HINTS: dict[str, tuple[bool, str]] = {
+    "agent": (
+        False,
+        "app_source: agent needs an SSH agent that is forwarded to the host: "
+        "ansible_ssh_common_args: -o ForwardAgent=yes; and site.yml has to run once with "
+        "it, since sshd forwards none otherwise.",
+    ),
+    "fetch": (
+        False,
+        "app_source: git should be a repository that this host can read, and ref a branch, "
+        "a tag or a commit of it. A private one needs app_deploy_key, which site.yml "
+        "installs, or agent: true.",
+    ),
+    "download": (
+        False,
+        "app_source: archive should be the URL of a tar archive that this host can read; "
+        "checksum, where given, should be that of its content.",
+    ),
+    "python": (
+        False,
+        "app_python should be an interpreter of the host (python3) or a version that uv can"
+        " download (3.13).",
+    ),
+    "source": (
+        True,
+        "app_source and app_directory: app_directory, seen from the root of the source, "
+        "should be the directory of manage.py.",
+    ),
+    "packages": (
+        True,
+        "app_requirements, app_packages or app_python: the packages cannot be resolved or "
+        "built. uv.lock should fit pyproject.toml; a package that compiles needs its "
+        "headers in app_apt_packages; app_python should be an interpreter of the host "
+        "(python3) or a version that uv can download (3.13).",
+    ),
+    "shared": (True, "The files of app_shared_directories in the source cannot be copied."),
+    "before_migrate": (True, "A command of app_before_migrate failed."),
+    "after_switch": (False, "A command of app_after_switch failed."),
+    "imports": (
+        True,
+        "The project does not start. app_settings_module, app_wsgi, app_celery, app_broker "
+        "and app_environment should fit it, and app_packages should name what its "
+        "requirements forgot.",
+    ),
+    "check": (
+        True,
+        "app_static_url should be the project's STATIC_URL, and app_static_root its "
+        "STATIC_ROOT where the settings fix it; app_check_fail_level says what stops a "
+        "release.",
+    ),
+    "keys": (
+        False,
+        "A new key would sign everybody out. The project's settings should take both from "
+        'the environment: SECRET_KEY = os.environ["SECRET_KEY"] and SECRET_KEY_FALLBACKS = '
+        'list(filter(None, os.environ.get("SECRET_KEY_FALLBACKS", "").split(","))).',
+    ),
+    "plan": (
+        True,
+        "app_database should be 'local', 'none' or the URL of a database that answers this "
+        "host, and the project's settings should read it (DATABASE_URL, or what "
+        "app_environment gives them of app_database_user and app_database_password).",
+    ),
+    "migrate": (True, "A migration of the project failed."),
+    "static": (True, "The project's static files cannot be collected."),
+    "carry": (True, "The static files of the releases before cannot be linked."),
+    "behind": (False, "The database does not say which migrations it has."),
+    "trial": (
+        True,
+        "The release does not start, or does not answer app_health_path with a status from "
+        "200 to 399.",
+    ),
+    "services": (True, "A service does not work with the release."),
+}
+
+
+def blames_release(step: str) -> bool:
+    """Return whether a release is to blame for a step that failed."""
+    return HINTS.get(step, (True, ""))[0]
+
+
+def explain(
+    step: str, output: str, wrong: str = "", consequence: str = "the site is as it was"
+) -> str:
+    """Return the message for an operator when a step has failed.
+
+    Args:
+        step: its name, a key of HINTS.
+        output: what it printed; the last 20 lines are told.
+        wrong: what is known besides, such as that its time was over.
+        consequence: what became of the site.
+    """
+    hint = HINTS.get(step, (True, ""))[1]
+    lines = [line for line in output.strip().splitlines() if not line.startswith("step: ")][-20:]
+    told = [hint, f'The step "{step}" failed, and {consequence}.', wrong]
+    return "\n".join([*filter(None, told), *(["It printed:", *lines] if lines else [])])

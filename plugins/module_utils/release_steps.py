@@ -1,0 +1,259 @@
+"""The steps of a release that run the code of others: each in a transient unit, never as root."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    release_hints,
+    releases,
+    units,
+)
+from ansible_collections.clink.django_stack.plugins.module_utils.release_store import (
+    PATIENCE,
+    Host,
+)
+from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
+
+
+class StepError(ReleaseError):
+    """A step failed; `step` is its name."""
+
+    def __init__(self, step: str, output: str, wrong: str = "") -> None:
+        """Keep the step's name and what it printed."""
+        super().__init__(release_hints.explain(step, output, wrong))
+        self.step = step
+
+
+class Steps:
+    """The steps of a release that run the code of others, each in a unit of its own."""
+
+    def __init__(self, host: Host, scripts: dict[str, str], secrets: dict[str, str]) -> None:
+        """Remember the scripts of the role, and the texts that no process list may show."""
+        self.host, self.scripts, self.secrets = host, scripts, secrets
+        self.application = host.application
+        self.limit = int(host.application["step_timeout"])
+
+    def unit(self) -> str:
+        """Return the name of the unit that a step runs in: one at a time."""
+        return f"{self.host.name}-step.service"
+
+    @contextmanager
+    def secret_file(self, name: str) -> Iterator[Path]:
+        """Write an environment file that only root, and so systemd, reads; remove it afterwards."""
+        path = self.host.state / name
+        self.host.write(path, self.secrets.get(name, ""), 0o600)
+        try:
+            yield path
+        finally:
+            path.unlink()
+
+    def settle(self) -> None:
+        """Wait for the step of a run that was cut off.
+
+        Raises:
+            ReleaseError: it goes on after PATIENCE seconds; the message names it.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while units.show(self.unit(), "ActiveState").get("ActiveState") not in (
+            "inactive",
+            "failed",
+        ):
+            if time.monotonic() > deadline:
+                raise ReleaseError(
+                    f"{self.unit()}, a step of a run that was cut off, has not ended after "
+                    f"{PATIENCE:.0f} s. Wait for it, or end it: systemctl stop {self.unit()}"
+                )
+            time.sleep(0.5)
+
+    def run(
+        self, step: str, user: str, directory: Path, command: list[str],
+        variables: dict[str, str], **properties: object,
+    ) -> str:  # fmt: skip
+        """Run one step; return what it printed.
+
+        Raises:
+            StepError: it failed, or its time was over.
+        """
+        self.settle()
+        sandbox = {**self.application["sandbox"], "Nice": "5"}  # others are being served
+        for name, value in properties.items():
+            both = isinstance(value, list) and name in sandbox
+            sandbox[name] = [*sandbox[name], *value] if both else value
+        argv = units.transient(
+            self.unit(), user, str(directory), command,
+            properties=sandbox, variables=variables, limit=self.limit,
+        )  # fmt: skip
+        done = units.run(argv, self.limit + 60)
+        if done.code:
+            wrong = ""
+            if done.seconds >= self.limit:
+                wrong = f"It had not ended after app_step_timeout, {self.limit} s, and was stopped."
+            raise StepError(releases.step_of(done.output) or step, done.output, wrong)
+        return done.output
+
+    # --- As the build user, who has none of the application's secrets ---------------------------
+
+    def as_builder(
+        self, step: str, script: str, home: Path, writes: tuple[Path, ...] = (),
+        variables: dict[str, str] | None = None, **properties: object,
+    ) -> str:  # fmt: skip
+        """Run a script of the role as the build user, who writes to his home and nothing else."""
+        if script.endswith(".py"):
+            command = ["/usr/bin/python3", "-I", "-c", self.scripts[script]]
+        else:
+            command = ["/bin/sh", "-c", self.scripts[script], script, *self.application["packages"]]
+        given = {
+            "HOME": str(home),
+            "PATH": units.ENVIRONMENT["PATH"],
+            "LC_ALL": "C.UTF-8",
+            **self.application["build_variables"],
+            **(variables or {}),
+        }
+        may = [str(path) for path in (home, *writes)]
+        user = self.application["build_user"]
+        return self.run(step, user, home, command, given, ReadWritePaths=may, **properties)
+
+    def fetch(self, check: bool, agent: str) -> str:
+        """Fetch a repository or download an archive; return its revision.
+
+        Raises:
+            StepError: that failed.
+        """
+        home = self.host.cache / "source"
+        variables = {"FETCH_CHECK": "yes" if check else ""}
+        special: dict[str, object] = {}
+        if agent:  # its socket lies in the /tmp of the host, which a private one would hide
+            variables |= {"SSH_AUTH_SOCK": agent, "TMPDIR": str(home)}
+            special = {"PrivateTmp": False}
+        with self.secret_file("fetch") as file:
+            text = self.as_builder(
+                "fetch", "fetch.py", home, variables=variables, EnvironmentFile=str(file), **special
+            )
+        revision = releases.printed(text, "revision", releases.REVISION)
+        if not revision:
+            raise StepError("fetch", text, "The source tells no revision.")
+        return revision
+
+    def interpreter(self) -> None:
+        """Install the interpreter that app_python names, unless the host has it.
+
+        No code of the project runs in this step, so no release can change another's interpreter.
+        """
+        if not re.match(r"[0-9@]|cpython|pypy", self.application["python"]):
+            return
+        path = self.host.data / "python"
+        path.mkdir(mode=0o755, exist_ok=True)
+        self.host.give(path, self.application["build_user"])
+        try:
+            self.as_builder("python", "python.sh", path)
+        finally:
+            self.host.seal(path)
+
+    def build(self, path: Path, live: str, revision: str) -> str:
+        """Lay out the code and install the packages; return the digest of what they are.
+
+        The packages of the live release are linked where the new one wants the same. What is
+        linked stays root's: the build can replace such a file, and never change the one of both.
+        """
+        host, user = self.host, self.application["build_user"]
+        self.interpreter()
+        host.remove(path)  # what a run that was cut off has left
+        path.mkdir(mode=0o755)
+        host.give(path, user)
+        keys = [f"-{each}" for each in self.application["build_secret_files"]]
+        variables = {
+            "BUILD_RELEASE": str(path),
+            "BUILD_PROJECT": str(path / self.application["directory"]),
+            "BUILD_REVISION": revision,
+        }
+        text = self.as_builder(
+            "source", "source.sh", path, variables=variables, InaccessiblePaths=keys
+        )
+        wanted = releases.printed(text, "packages", re.compile(r"[0-9a-f]{64}\Z"))
+        entry = releases.entry_of(host.record(), live)
+        link = bool(wanted) and live in host.built() and entry.get("packages") == wanted
+        for linked in [True, False] if link else [False]:
+            host.remove(path / ".venv")
+            if linked:
+                self.link_packages(host.releases / live / ".venv", path)
+            try:
+                with self.secret_file("install") as file:
+                    self.as_builder(
+                        "packages", "packages.sh", host.cache / "uv", (path,), variables,
+                        InaccessiblePaths=keys, EnvironmentFile=str(file),
+                    )  # fmt: skip
+                break
+            except StepError:
+                if not linked:
+                    raise
+        host.seal(path / ".venv")
+        return wanted
+
+    def link_packages(self, venv: Path, path: Path) -> None:
+        """Link a sealed virtual environment into a release that is being built."""
+        user = self.application["build_user"]
+        self.host.tool("/usr/bin/chown", "-h", "root:root", "--", str(path))
+        self.host.tool("/usr/bin/cp", "-alT", "--", str(venv), str(path / ".venv"))
+        directories = ["-type", "d", "-exec", "/usr/bin/chown", f"{user}:{user}", "{}", "+"]
+        self.host.tool("/usr/bin/find", str(path / ".venv"), *directories)  # no links among them
+        self.host.tool("/usr/bin/chown", "-h", f"{user}:{user}", "--", str(path))
+
+    # --- As the application, with its secrets ---------------------------------------------------
+
+    def as_application(
+        self, step: str, path: Path, command: list[str], environment: Path,
+        variables: dict[str, str] | None = None, writes: tuple[str, ...] = (),
+    ) -> str:  # fmt: skip
+        """Run a command in a release as the application's user."""
+        # An environment file comes after all else that systemd sets; a release that is not live has
+        # static files of its own.
+        command = ["/usr/bin/env", f"STATIC_ROOT={path}/.staticfiles", *command]
+        given = {
+            "HOME": str(self.host.root),
+            "PATH": f"{path}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
+            "APP_RELEASE": str(path),
+            **(variables or {}),
+        }
+        return self.run(
+            step, self.application["user"], path / self.application["directory"], command, given,
+            ReadWritePaths=[self.application["shared"], *writes], EnvironmentFile=str(environment),
+        )  # fmt: skip
+
+    def share(self, path: Path, environment: Path) -> None:
+        """Copy what the source has in shared directories to them; what is there already stays."""
+        if os.path.lexists(path / ".shared"):
+            copy = 'cp -a --no-clobber "$1/." "$2/"'
+            command = ["/bin/sh", "-c", copy, "copy", f"{path}/.shared", self.application["shared"]]
+            self.as_application("shared", path, command, environment)
+
+    def django(
+        self, path: Path, steps: list[str], environment: Path, writes: tuple[str, ...],
+        carry: list[str], migrated: list[str],
+    ) -> dict[str, Any]:  # fmt: skip
+        """Run prepare.py in a release; return what it reports."""
+        variables = {
+            **self.application["django_variables"],
+            "APP_STEPS": " ".join(steps),
+            "APP_CARRY": " ".join(carry),
+            "APP_MIGRATED": " ".join(migrated),
+        }
+        manage = ["python", "manage.py", "shell", "--verbosity=0", "-c"]
+        text = self.as_application(
+            steps[0], path, [*manage, self.scripts["prepare.py"]], environment, variables, writes
+        )
+        return releases.report(text)
+
+    def trial(self, path: Path, environment: Path) -> None:
+        """Start the release beside the live one and ask it a real request."""
+        command = ["python", "-c", self.scripts["trial.py"]]
+        variables = {
+            **self.application["django_variables"], "STATIC_ROOT": f"{path}/.staticfiles",
+        }  # fmt: skip
+        self.as_application("trial", path, command, environment, variables)

@@ -1,0 +1,137 @@
+"""Commands in transient units of systemd, and the units themselves as their properties tell.
+
+A command runs with the sandbox of the application's services, as a user who is not root, and ends
+with all processes that it has started. Source: systemd-run(1), systemd.exec(5), systemd.kill(5).
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SYSTEMCTL = "/usr/bin/systemctl"
+SYSTEMD_RUN = "/usr/bin/systemd-run"
+KEPT = 128 * 1024  # bytes of a command's output, the last: a hostile one may print for ever
+STOPPING = 5  # seconds that processes get to end before they are killed
+# Root starts programs by their full paths, and what they start themselves is looked up here alone.
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a command: its exit code, the end of what it printed, and its seconds."""
+
+    code: int
+    output: str
+    seconds: float
+
+
+def assignments(properties: Mapping[str, Any]) -> list[str]:
+    """Return properties of a unit as "Name=value", a text for each value of a list."""
+    told = []
+    for name, values in properties.items():
+        for value in values if isinstance(values, (list, tuple)) else [values]:
+            text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+            told.append(f"{name}={text}")
+    return told
+
+
+def transient(
+    unit: str,
+    user: str,
+    directory: str,
+    command: Iterable[str],
+    *,
+    properties: Mapping[str, Any],
+    variables: Mapping[str, str],
+    limit: int,
+) -> list[str]:
+    """Return the command line that runs a command in a transient unit and waits for its end.
+
+    Args:
+        unit: the unit's name; a second one of the same name is refused by systemd.
+        user: who runs it, with his primary group.
+        directory: where it runs.
+        command: the program, by its full path, and its arguments.
+        properties: more properties of the unit, such as the sandbox, by their names.
+        variables: its environment; no secret, since a process list shows it.
+        limit: seconds after which systemd ends it.
+    """
+    own = {
+        "User": user,
+        "Group": user,
+        "WorkingDirectory": directory,
+        "UMask": "0027",
+        "KillMode": "control-group",
+        "TimeoutStopSec": f"{STOPPING}s",
+        "RuntimeMaxSec": f"{limit}s",
+    }
+    told = assignments({**properties, **own})
+    return [
+        SYSTEMD_RUN, "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec",
+        f"--unit={unit}",
+        *(f"--property={each}" for each in told),
+        *(f"--setenv={name}={value}" for name, value in variables.items()),
+        "--", *command,
+    ]  # fmt: skip
+
+
+def run(command: list[str], limit: float) -> Result:
+    """Run a command to its end and return what it printed, standard error among it.
+
+    Args:
+        command: the program, by its full path, and its arguments.
+        limit: seconds after which it is killed, should it not have ended by itself.
+    """
+    begun = time.monotonic()
+    deadline = begun + limit
+    output = b""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        env=ENVIRONMENT,
+    ) as process, selectors.DefaultSelector() as selector:  # fmt: skip
+        stream = process.stdout
+        assert stream is not None
+        os.set_blocking(stream.fileno(), False)
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            # Whoever inherited the pipe may hold it open after the command has ended.
+            ended = process.poll() is not None
+            if selector.select(timeout=0.05 if ended else 0.5):
+                read = stream.read(65536)
+                if read == b"":
+                    break
+                output = (output + (read or b""))[-KEPT:]
+            elif ended:
+                break
+            if time.monotonic() > deadline:
+                process.kill()
+                deadline = float("inf")
+        code = process.wait()
+    return Result(code, output.decode(errors="replace"), time.monotonic() - begun)
+
+
+def systemctl(*arguments: str, limit: float = 90.0) -> Result:
+    """Run systemctl; 90 s is what systemd itself waits for a unit by default."""
+    return run([SYSTEMCTL, *arguments], limit)
+
+
+def show(unit: str, *properties: str) -> dict[str, str]:
+    """Return properties of a unit; those of a unit that is not there have their defaults."""
+    told = systemctl("show", "--property=" + ",".join(properties), "--timestamp=us+utc", unit)
+    return dict(line.split("=", 1) for line in told.output.splitlines() if "=" in line)
+
+
+def journal(unit: str, since: float, lines: int = 20) -> str:
+    """Return the last that a unit has said since a time, in seconds since 1970."""
+    command = ["/usr/bin/journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}"]
+    return run([*command, f"--since=@{since:.0f}", f"--lines={lines}"], 20).output

@@ -1,0 +1,272 @@
+"""The services of an application: restarted without a lost request, and asked whether they work."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_services
+short_description: Restarts the services of an application and asks whether they work
+description:
+  - Services are restarted in the order of the list. Gunicorn has two generations for a moment - the
+    unit named in C(handover) serves while the other one restarts -, where there is memory for both.
+    The others are told to restart and not waited for, since a Celery worker ends its tasks first.
+  - Then the Celery worker is pinged, and the site is asked for a page.
+options:
+  application:
+    description: The application, as the role C(app) describes it in C(vars/main.yml).
+    type: dict
+    required: true
+  services:
+    description: The services, in the order of their restarts.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      unit:
+        description: The name of the unit, as in V(celery.service).
+        type: str
+        required: true
+      files:
+        description: The files that the service has read when it started.
+        type: list
+        elements: str
+        default: []
+      handover:
+        description: The unit that serves from the same socket while this one restarts.
+        type: str
+        default: ""
+      reserve:
+        description: MB of memory that must stay free beside two generations.
+        type: int
+        default: 0
+  outdated:
+    description: Whether only services that are older than one of their files are restarted.
+    type: bool
+    default: false
+  worker:
+    description: The name of the Celery worker's service, which is pinged; empty for none.
+    type: str
+    default: ""
+  site:
+    description: The page that is asked for; without it the site is not asked.
+    type: dict
+    suboptions:
+      name:
+        description: The name of the site.
+        type: str
+        required: true
+      path:
+        description: The page.
+        type: str
+        required: true
+      scheme:
+        description: How nginx serves it.
+        type: str
+        choices: [http, https]
+        required: true
+      socket:
+        description: Gunicorn's socket, which is asked where nginx wants a password.
+        type: str
+        required: true
+author:
+  - The engineers of django_stack
+"""
+
+EXAMPLES = r"""
+- name: Restart Gunicorn without a pause, and ask the site for an answer
+  clink.django_stack.app_services:
+    application: "{{ __app_application }}"
+    services:
+      - unit: gunicorn.service
+        handover: gunicorn-handover.service
+        reserve: 64
+    site:
+      name: example.com
+      path: /health/
+      scheme: https
+      socket: /var/www/clinic/gunicorn.sock
+"""
+
+RETURN = r"""
+restarted:
+  description: The units that were restarted.
+  type: list
+  elements: str
+  returned: always
+told:
+  description: What an operator should know, such as why there was a pause.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import os
+import socket
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.clink.django_stack.plugins.module_utils import health, units
+
+STARTING = 200.0  # seconds: 90 to start, and what the old processes need to end
+PING = 25  # seconds that a worker gets to start and answer
+ENDING = 5.0  # seconds after which a worker that still ends its tasks is left to that
+TRIES = 10  # of the site, a second apart
+
+
+class ServiceError(Exception):
+    """A service does not work; the text says which one and what it has said."""
+
+
+def outdated(service: dict[str, Any]) -> bool:
+    """Return whether a service that runs is older than one of its files, or than its unit."""
+    told = units.show(service["unit"], "StateChangeTimestamp", "NeedDaemonReload", "LoadState")
+    if told.get("LoadState") != "loaded":
+        return False
+    if told.get("NeedDaemonReload") == "yes":
+        units.systemctl("daemon-reload")
+        return True
+    since = told.get("StateChangeTimestamp", "")
+    if not since:
+        return False
+    moment = datetime.strptime(since.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
+    stamp = moment.replace(tzinfo=timezone.utc).timestamp()
+    return any(os.path.lexists(f) and os.lstat(f).st_mtime > stamp for f in service["files"])
+
+
+def resident(main: str) -> int:
+    """Return the kB that a process and its children have in memory."""
+    told = units.run(["/usr/bin/ps", "-o", "rss=", "-p", main, "--ppid", main], 10)
+    return sum(map(int, told.output.split())) if not told.code else 0
+
+
+def available() -> int:
+    """Return the kB of memory that are free or can be made so."""
+    with open("/proc/meminfo") as file:
+        lines = dict(line.split(":", 1) for line in file)
+    return int(lines["MemAvailable"].split()[0])
+
+
+def restart(unit: str) -> None:
+    """Restart a unit and wait until it is ready.
+
+    Raises:
+        ServiceError: it does not start; with the last that it has said.
+    """
+    begun = time.time()
+    done = units.systemctl("restart", unit, limit=STARTING)
+    if done.code:
+        said = units.journal(unit, begun) or done.output
+        raise ServiceError(f"{unit} does not start; journalctl -u {unit} says:\n{said}")
+
+
+def hand_over(service: dict[str, Any]) -> list[str]:
+    """Restart a service while another unit serves from its socket; return what there is to tell."""
+    unit, handover = service["unit"], service["handover"]
+    needed = resident(units.show(unit, "MainPID").get("MainPID", "0"))
+    free = available()
+    if needed + service["reserve"] * 1024 > free:
+        restart(unit)
+        name = unit.removesuffix(".service")
+        return [f"{name} has {needed // 1024} MB and {free // 1024} MB are free: "
+                "it restarts with a pause"]  # fmt: skip
+    restart(handover)
+    try:
+        restart(unit)
+    finally:
+        units.systemctl("stop", "--no-block", handover)
+    return []
+
+
+def ping(application: dict[str, Any], worker: str) -> list[str]:
+    """Wait until the Celery worker answers; return what there is to tell.
+
+    Raises:
+        ServiceError: it does not answer.
+    """
+    unit, begun = f"{worker}.service", time.monotonic()
+    while units.show(unit, "ActiveState").get("ActiveState") == "deactivating":
+        if time.monotonic() - begun > ENDING:
+            return [f"{unit} ends its running tasks first; the new release follows then"]
+        time.sleep(0.2)
+    node = f"{worker}@{socket.gethostname()}"
+    app = application["django_variables"]["APP_CELERY"]
+    celery = ["/usr/bin/env", "celery", f"--app={app}", "inspect", "--timeout=2"]
+    current = application["current"]
+    variables = {
+        "HOME": application["root"],
+        "PATH": f"{current}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
+    }
+    properties = {
+        **application["sandbox"],
+        "EnvironmentFile": application["environment_file"],
+    }
+    command = units.transient(
+        f"{application['name']}-ping.service", application["user"],
+        os.path.join(current, application["directory"]), [*celery, f"--destination={node}", "ping"],
+        properties=properties, variables=variables, limit=PING,
+    )  # fmt: skip
+    while (done := units.run(command, PING + 10)).code:
+        if time.monotonic() - begun > PING:
+            said = done.output.strip()
+            raise ServiceError(f"The worker {node} does not answer; journalctl -u {worker} says why\n{said}")
+    return []
+
+
+def main() -> None:
+    """Run the module."""
+    page = {name: {"type": "str", "required": True} for name in ("name", "path", "socket")}
+    scheme = {"type": "str", "required": True, "choices": ["http", "https"]}
+    service = {
+        "unit": {"type": "str", "required": True},
+        "files": {"type": "list", "elements": "str", "default": []},
+        "handover": {"type": "str", "default": ""},
+        "reserve": {"type": "int", "default": 0},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "application": {"type": "dict", "required": True},
+            "services": {
+                "type": "list", "elements": "dict", "default": [], "options": service,
+            },
+            "outdated": {"type": "bool", "default": False},
+            "worker": {"type": "str", "default": ""},
+            "site": {"type": "dict", "options": {**page, "scheme": scheme}},
+        },
+        supports_check_mode=True,
+    )  # fmt: skip
+    given = module.params
+    due = [each for each in given["services"] if not given["outdated"] or outdated(each)]
+    names = [each["unit"] for each in due]
+    told: list[str] = []
+    if module.check_mode:
+        module.exit_json(changed=bool(due), restarted=names, told=told)
+    try:
+        for each in due:
+            if each["handover"]:
+                told += hand_over(each)
+            else:
+                units.systemctl("restart", "--no-block", each["unit"])
+        if given["worker"] and (due or not given["outdated"]):
+            told += ping(given["application"], given["worker"])
+        if given["site"] and (due or not given["outdated"]):
+            wrong = ""
+            for _ in range(TRIES):
+                wrong = health.wrong_with(
+                    given["site"]["name"], given["site"]["path"],
+                    given["site"]["scheme"], given["site"]["socket"],
+                )  # fmt: skip
+                if not wrong:
+                    break
+                time.sleep(1)
+            if wrong:
+                raise ServiceError(wrong)
+    except ServiceError as error:
+        module.fail_json(msg=str(error), restarted=names, step="services")
+    for each in told:
+        module.warn(each)
+    module.exit_json(changed=bool(due), restarted=names, told=told)
+
+
+if __name__ == "__main__":
+    main()
