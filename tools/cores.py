@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         passed = tested("newest", arguments[0], f"ansible-core>{own}") and passed
     else:
-        print("no later Python on this machine: NEWEST_PYTHON names one for the newest ansible-core")
+        print("no later Python here: NEWEST_PYTHON names one for the newest ansible-core")
     return not passed
 
 
