@@ -265,7 +265,7 @@ def source() -> bytes:
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         entry.mtime = entry.uid = entry.gid = 0
-        return None if "__pycache__" in entry.name else entry
+        return entry if {".git", "__pycache__"}.isdisjoint(Path(entry.name).parts) else None
 
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -457,6 +457,8 @@ def bench(client: docker.DockerClient, markdown: bool) -> None:
     say(about)
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(SAMPLE, SOURCE, ignore=shutil.ignore_patterns("__pycache__"))
+    # A work tree of its own: the repository around it ignores .cache, and so would deploy.yml.
+    subprocess.run(["git", "init", "--quiet", str(SOURCE)], check=True)
     edit(0)
     provisioning, deploying = floor(client)
     client.containers.get(FLOOR).stop()  # its services must not take part in what follows

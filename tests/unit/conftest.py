@@ -18,7 +18,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PARSERS = ROOT / ".cache" / "parsers"
 SITE: dict[str, Any] = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())[0]
-ROLES = [role["role"] for role in SITE["roles"]]
+ROLES = [role["role"].rpartition(".")[2] for role in SITE["roles"]]
 EXAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "group_vars" / "all.yml").read_text())
 ABSENT = object()
 FACTS = {"distribution_release": "trixie", "processor_nproc": 2, "memtotal_mb": 2048}
