@@ -209,7 +209,9 @@ def ping(application: dict[str, Any], worker: str) -> list[str]:
     while (done := units.run(command, PING + 10)).code:
         if time.monotonic() - begun > PING:
             said = done.output.strip()
-            raise ServiceError(f"The worker {node} does not answer; journalctl -u {worker} says why\n{said}")
+            raise ServiceError(
+                f"The worker {node} does not answer; journalctl -u {worker} says why\n{said}"
+            )
     return []
 
 
