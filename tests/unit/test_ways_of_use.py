@@ -108,4 +108,7 @@ def test_as_an_installed_collection_from_a_playbook_of_ones_own(installed, tmp_p
         "- ansible.builtin.import_playbook: clink.django_stack.status\n"
     )
     place = {"ANSIBLE_COLLECTIONS_PATH": str(installed)}
-    the_value_is_refused(run(tmp_path, *REFUSED, "mine.yml", **place))
+    shown = {"ANSIBLE_STDOUT_CALLBACK": "clink.django_stack.phases"}
+    done = run(tmp_path, *REFUSED, "mine.yml", **place, **shown)
+    the_value_is_refused(done)
+    assert "\nFAILED: [localhost] " in done.stdout  # as our callback says it
