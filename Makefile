@@ -3,6 +3,9 @@
 
 PYTHON   ?= python3
 SCENARIO ?= default
+# A later Python than .venv's, if this machine has one: the newest ansible-core wants it.
+NEWEST_PYTHON ?= $(lastword $(sort $(wildcard /usr/bin/python3.1[2-9] \
+	$(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3)))
 BIN      := .venv/bin
 STAMP    := .venv/.stamp
 SAMPLE   := examples/psychology_clinic
@@ -18,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo demo-clean droplet droplet-down test checks lint unit molecule images bench docs build \
+.PHONY: help demo demo-clean droplet droplet-down test checks lint unit cores molecule images bench docs build \
         requirements clean
 
 help: ## This list
@@ -43,7 +46,7 @@ test: $(STAMP) ## All checks: lint, the unit tests, the Molecule scenarios
 	$(MAKE) --no-print-directory images molecule-default molecule-releases molecule-tls; code=$$?; \
 	wait $$checks || code=1; cat $(CHECKS); exit $$code
 
-checks: lint unit
+checks: lint unit cores
 
 lint: $(STAMP) ## ansible-lint, yamllint, ruff, mypy, and the generated documents
 	@$(BIN)/ruff check --quiet --cache-dir .cache/ruff
@@ -61,6 +64,9 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 		tail -n 4 $$log; \
 	fi
 	@$(BIN)/pytest tests/unit
+
+cores: $(STAMP) ## The unit tests on the oldest ansible-core that is allowed and on the newest
+	@$(BIN)/python -m tools.cores $(NEWEST_PYTHON)
 
 molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, releases or tls
 

@@ -1,35 +1,23 @@
 #!/bin/bash
 # What playbooks/deploy.yml does, as a plain script: the floor that `make bench` measures it
-# against. It runs on a droplet that floor.sh has provisioned, as root, with these beside it:
+# against. It runs on a droplet that floor.sh has provisioned, as root, beside common.sh; stdin is a
+# tar archive of the project.
 #
-#   common.sh     the steps that floor.sh has, too
-#   deploy_key    the private key that may read the repository
-#
-# It does nothing when the commit is live. What fails before the switch leaves the site as it was.
+# It does nothing when that source is live. What fails before the switch leaves the site as it was.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=bench/common.sh
 . ./common.sh
-repository=$root/repository
 
 exec 9>/run/$app.deploy
 flock --nonblock 9 || { echo "another deploy goes on" >&2; exit 1; }
 renice -n 5 $$ >/dev/null # others are being served
 
-# --- The source -------------------------------------------------------------------------------
-
-if [ ! -d $repository ]; then
-    install -o $app -m 400 deploy_key /etc/$app/deploy_key
-    (cd $root && "${as_app[@]}" git init --quiet --bare $repository)
-fi
-cd $repository
-export GIT_SSH_COMMAND="ssh -i /etc/$app/deploy_key -o StrictHostKeyChecking=accept-new"
-"${as_app[@]}" git fetch --quiet ssh://root@127.0.0.1/srv/clinic.git main
-commit=$("${as_app[@]}" git rev-parse FETCH_HEAD)
-release=${commit:0:12}
+cat >source.tar
+release=$(sha256sum source.tar | cut -c1-12)
 
 if [ "$(readlink $root/current)" != "releases/$release" ]; then
-    release "$release" < <("${as_app[@]}" git archive "$commit")
+    release "$release" <source.tar
 
     # --- Its services -------------------------------------------------------------------------
 

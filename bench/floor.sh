@@ -4,7 +4,7 @@
 # with these beside it:
 #
 #   common.sh     the steps that deploy.sh has, too
-#   source.tar    the project's files (roles/app/files/pack.py makes it)
+#   source.tar    the project's files
 #   ca/*.crt      authorities that the control machine trusts, if any
 #
 # A second run looks whether all is as it should be, and changes and restarts nothing.

@@ -2,32 +2,34 @@
 
 Use it as ``python -m tools.bench [--markdown] [--keep]``. Two fresh droplets, one after the other:
 bench-floor is provisioned by bench/floor.sh and deployed to by bench/deploy.sh, bench-site by
-site.yml and playbooks/deploy.yml. Every run is counted from the start of its command to its end,
-each over a new SSH connection; all but the cold ones are the median of three. What was printed is
-kept in .cache/bench.
+site.yml and playbooks/deploy.yml, both from a directory of this machine. Every run is counted from
+the start of its command to its end, over a new SSH connection; all but the cold ones are the median
+of three. What was printed is kept in .cache/bench.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import re
+import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 
 import docker
 from docker.errors import DockerException
@@ -38,8 +40,8 @@ from tools import droplet, engine
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = engine.CACHE / "bench"
 HOSTS = CACHE / "inventory.yml"
-PACKED = CACHE / "source.tar"
-SOURCE = ROOT / "examples" / "psychology_clinic"
+SAMPLE = ROOT / "examples" / "psychology_clinic"
+SOURCE = CACHE / "source"  # a copy of the sample, of which each deploy has another line
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 FLOOR, SITE = "bench-floor", "bench-site"
 REPEATS = 3
@@ -48,19 +50,9 @@ LIMIT = 1800.0  # seconds after which a command counts as hung
 WINDOW = ["wrk", "--threads=2", "--connections=16", "--duration=5s", "--latency"]
 # By 127.0.0.1, a name of the site that is exempt from nginx's limits.
 PAGES = ["/health/", "/api/users/", "/static/admin/css/base.css"]
-NO_CHANGE = " changed=0 "
-JSON = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
-# Actions that Ansible does by itself, on the control machine.
-LOCAL = {
-    "assert",
-    "debug",
-    "fail",
-    "include_role",
-    "include_tasks",
-    "set_fact",
-    "validate_argument_spec",
-}
-DELEGATED = "_ansible_delegated_vars"  # in the result of a task that ran elsewhere
+# The line that differs from release to release: a page that says which one serves.
+LINE = 'urlpatterns += [path("bench/", lambda _: __import__("django").http.HttpResponse("{}"))]\n'
+NO_CHANGE = r"\bchanged=0 |^0 changes$"
 INVENTORY = """\
 # Written by tools/bench.py; as inventories/demo.yml.
 bench:
@@ -75,30 +67,14 @@ bench:
       app_domains: [127.0.0.1, localhost]
       app_environment:
         DEFAULT_FROM_EMAIL: clinic@example.com
+      app_source:
+        directory: {source}
       ca_certificates_files: "{{{{ query('ansible.builtin.fileglob', '{authorities}/*.crt') }}}}"
-"""
-GIT = {
-    "app_source": {"git": "ssh://root@127.0.0.1/srv/clinic.git", "ref": "main"},
-    "app_deploy_key": f"{{{{ lookup('ansible.builtin.file', '{droplet.KEY}') }}}}",
-}
-# The project's files on stdin, and one line that no commit before had.
-COMMIT = """
-set -e
-mkdir -p /srv/clinic
-cd /srv/clinic
-tar -x
-echo "# $(date --iso-8601=ns)" >>psychology_clinic/urls.py
-git -c init.defaultBranch=main init --quiet --bare ../clinic.git
-export GIT_DIR=/srv/clinic.git GIT_WORK_TREE=.
-git add --all
-git -c user.name=bench -c user.email=bench@localhost commit --quiet --message=bench
-git rev-parse --short=12 HEAD
 """
 ROWS = """
 from django.contrib.auth.models import User
 User.objects.bulk_create(User(username=f"bench-{number}") for number in range(20))
 """
-Measured = tuple[float, str]  # the seconds of a command, and what it printed
 
 
 class BenchError(RuntimeError):
@@ -106,37 +82,20 @@ class BenchError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Runs:
-    """What the same costs again and again.
+class Run:
+    """What one run of a command cost.
 
     Attributes:
-        seconds: of each run.
-        connections: SSH connections of one.
-        commands: commands that it ran over them.
+        seconds: from its start to its end.
+        cpu: seconds of CPU that it and its children took on this machine.
+        printed: what it printed.
+        serves: seconds from its start until the site gave a new answer, if that was asked.
     """
 
-    seconds: list[float]
-    connections: int
-    commands: int
-
-
-@dataclass(frozen=True)
-class Way:
-    """What one way to provision or to deploy costs.
-
-    Attributes:
-        name: of the way.
-        change: seconds of a run that changes something, if it was measured.
-        again: seconds of a run that changes nothing, if it was measured.
-        runs: those that the rest is told of.
-        tasks: tasks of such a run that did something on the host, if it has tasks.
-    """
-
-    name: str
-    change: float | None
-    again: float | None
-    runs: Runs
-    tasks: int | None = None
+    seconds: float
+    cpu: float
+    printed: str
+    serves: float | None = None
 
 
 def say(text: str) -> None:
@@ -144,16 +103,22 @@ def say(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
+def cpu() -> float:
+    """Return the seconds of CPU of all commands that this process has run."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def measure(
     log: str, command: list[str], stdin: bytes = b"", environment: Mapping[str, str] = os.environ
-) -> Measured:
-    """Run a command; return its seconds and what it printed, which also goes to a log.
+) -> Run:
+    """Run a command, and keep what it prints in a log.
 
     Raises:
         BenchError: if it fails or hangs.
     """
     path = CACHE / f"{log}.log"
-    begun = time.monotonic()
+    begun, used = time.monotonic(), cpu()
     with path.open("wb") as output:
         try:
             code: int | str = subprocess.run(
@@ -167,12 +132,15 @@ def measure(
             ).returncode
         except subprocess.TimeoutExpired:
             code = f"none after {LIMIT:.0f} s"
-    seconds = time.monotonic() - begun
-    printed = path.read_text(errors="replace")
+    run = Run(time.monotonic() - begun, cpu() - used, path.read_text(errors="replace"))
     if code:
-        end = "\n".join(printed.splitlines()[-25:])
-        raise BenchError(f"{shlex.join(command)}\nexit code {code}; {path} ends:\n{end}")
-    return seconds, printed
+        raise BenchError(f"{shlex.join(command)}\nexit code {code}; {path} ends:\n{end_of(run)}")
+    return run
+
+
+def end_of(run: Run) -> str:
+    """Return the last lines that a run printed."""
+    return "\n".join(run.printed.splitlines()[-25:])
 
 
 def inside(container: Container, log: str, *command: str) -> str:
@@ -181,151 +149,190 @@ def inside(container: Container, log: str, *command: str) -> str:
     Raises:
         BenchError: if it fails.
     """
-    return measure(log, ["docker", "exec", str(container.name), *command])[1]
+    return measure(log, ["docker", "exec", str(container.name), *command]).printed
 
 
-def sshd(container: Container) -> tuple[int, int]:
-    """Return how many connections a droplet's sshd has taken, and how many commands it has run.
-
-    Those of git, from the droplet to itself, do not count.
-    """
-    journal = droplet.execute(container, "journalctl", "--unit=ssh", "--output=cat", "--no-pager")
-    lines = [line for line in journal.splitlines() if " from 127.0.0.1 " not in line]
-    taken, ran = (
-        sum(line.startswith(begin) for line in lines)
-        for begin in ("Accepted publickey", "Starting session:")
-    )
-    return taken, ran
-
-
-def fresh(client: docker.DockerClient, name: str) -> Container:
-    """Return a new droplet whose sshd notes each command that it runs."""
-    droplet.down(client, name)
-    container, _ = droplet.up(client, name)
-    inside(container, "sshd", "sh", "-c", "echo LogLevel VERBOSE >/etc/ssh/sshd_config.d/90.conf")
-    inside(container, "sshd", "systemctl", "reload", "ssh")
-    return container
-
-
-def repeat(
-    what: str, container: Container, once: Callable[[], Measured], expect: Callable[[], str]
-) -> Runs:
-    """Measure the same again and again.
+def repeat(what: str, once: Callable[[], Run], wanted: str = NO_CHANGE) -> list[Run]:
+    """Run the same again and again.
 
     Args:
         what: is measured.
-        container: where.
         once: runs it.
-        expect: prepares a run, and returns what it must print, a regular expression.
+        wanted: what each run must print, a regular expression.
 
     Raises:
         BenchError: if a run prints something else.
     """
-    seconds = []
+    runs = []
     for _ in range(REPEATS):
         time.sleep(SETTLE)
-        wanted = expect()
-        before = sshd(container)
-        took, printed = once()
-        after = sshd(container)
-        if not re.search(wanted, printed, re.MULTILINE):
-            end = "\n".join(printed.splitlines()[-25:])
-            raise BenchError(f"{what}: no {wanted!r} in what it printed:\n{end}")
-        seconds.append(took)
-        say(f"{what}: {took:.1f} s")
-    return Runs(seconds, after[0] - before[0], after[1] - before[1])
+        run = once()
+        if not re.search(wanted, run.printed, re.MULTILINE):
+            raise BenchError(f"{what}: no {wanted!r} in what it printed:\n{end_of(run)}")
+        serves = "" if run.serves is None else f", the site changed after {run.serves:.1f} s"
+        say(f"{what}: {run.seconds:.1f} s, {run.cpu:.1f} s of CPU{serves}")
+        runs.append(run)
+    return runs
 
 
-def commit(container: Container) -> str:
-    """Change one line in the repository on a droplet; return the commit's first digits."""
-    command = ["docker", "exec", "--interactive", str(container.name), "sh", "-c", COMMIT]
-    return measure("commit", command, PACKED.read_bytes())[1].strip()
+# --- The releases -------------------------------------------------------------------------------
 
 
-def deploys(name: str, container: Container, once: Callable[[], Measured], no_change: str) -> Way:
-    """Measure deploys of new commits, and of the live one.
+def edit(number: int) -> None:
+    """Change one line of the source: the number that the page /bench/ tells."""
+    urls = SOURCE / "psychology_clinic" / "urls.py"
+    urls.write_text((SAMPLE / "psychology_clinic" / "urls.py").read_text() + LINE.format(number))
 
-    Args:
-        name: of the way to deploy.
-        container: where to.
-        once: deploys.
-        no_change: what it prints when it has changed nothing, a regular expression.
+
+def answer(container: Container) -> str:
+    """Return the number of the release that serves; empty if the site does not tell."""
+    networks = container.attrs["NetworkSettings"]["Networks"].values()
+    connection = HTTPConnection(next(iter(networks))["IPAddress"], timeout=5)
+    try:
+        connection.request("GET", "/bench/", headers={"Host": "127.0.0.1"})
+        response = connection.getresponse()
+        return response.read().decode() if response.status == 200 else ""
+    except (OSError, HTTPException):
+        return ""
+    finally:
+        connection.close()
+
+
+def until_it_serves(container: Container, number: int, once: Callable[[], Run]) -> Run:
+    """Run what makes another release live, and ask the site meanwhile.
+
+    Raises:
+        BenchError: if that release does not serve in the end.
     """
-    commit(container)
-    once()  # which sets up what it needs
-    change = repeat(f"{name}, one line", container, once, lambda: f"release {commit(container)}")
-    again = repeat(f"{name}, no change", container, once, lambda: no_change)
-    return Way(name, median(change.seconds), median(again.seconds), change)
+    begun, ended, seen = time.monotonic(), Event(), list[float]()
+
+    def ask() -> None:
+        while not ended.wait(0.1):
+            if answer(container) == str(number):
+                seen.append(time.monotonic() - begun)
+                return
+
+    asking = Thread(target=ask)
+    asking.start()
+    try:
+        run = once()
+    finally:
+        ended.set()
+        asking.join()
+    if answer(container) != str(number):
+        raise BenchError(f"release {number} does not serve after:\n{end_of(run)}")
+    return Run(run.seconds, run.cpu, run.printed, seen[0] if seen else run.seconds)
+
+
+class Releases:
+    """Deploys to a droplet, each of one line more than the one before, and the way back."""
+
+    def __init__(self, container: Container) -> None:
+        """Begin with no release that tells its number."""
+        self.container = container
+        self.newest = 0
+        container.reload()
+
+    def deploy(self, what: str, once: Callable[[], Run]) -> tuple[list[Run], list[Run]]:
+        """Measure deploys of changed code, and of code that is live."""
+
+        def change() -> Run:
+            self.newest += 1
+            edit(self.newest)
+            return until_it_serves(self.container, self.newest, once)
+
+        change()  # which sets up what it needs
+        changed = repeat(f"{what}, one line", change, "")
+        return changed, repeat(f"{what}, no change", once)
+
+    def rollback(self, what: str, once: Callable[[], Run]) -> list[Run]:
+        """Measure rollbacks, each to the release before."""
+        live = self.newest
+
+        def back() -> Run:
+            nonlocal live
+            live -= 1
+            return until_it_serves(self.container, live, once)
+
+        return repeat(what, back, "")
 
 
 # --- The floor ----------------------------------------------------------------------------------
 
 
-def parcel() -> bytes:
-    """Return a tar archive of the scripts and what they want beside them."""
-    pack = ROOT / "roles" / "app" / "files" / "pack.py"
-    measure("pack", [sys.executable, str(pack), str(SOURCE), str(PACKED)])
+def source() -> bytes:
+    """Return a tar archive of the source; the same source gives the same archive."""
+
+    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        entry.mtime = entry.uid = entry.gid = 0
+        return entry if {".git", "__pycache__"}.isdisjoint(Path(entry.name).parts) else None
+
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for file in (PACKED, *sorted((ROOT / "bench").glob("*.sh"))):
+        for path in sorted(SOURCE.iterdir()):
+            archive.add(path, path.name, filter=plain)
+    return buffer.getvalue()
+
+
+def parcel() -> bytes:
+    """Return a tar archive of the scripts and what they want beside them."""
+    (CACHE / "source.tar").write_bytes(source())
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for file in (CACHE / "source.tar", *sorted((ROOT / "bench").glob("*.sh"))):
             archive.add(file, file.name)
-        archive.add(droplet.KEY, "deploy_key")
         for file in sorted(AUTHORITIES.glob("*.crt")):
             archive.add(file, f"ca/{file.name}")
     return buffer.getvalue()
 
 
-def floor(client: docker.DockerClient) -> tuple[Way, Way]:
-    """Provision a droplet with the plain script, and again; deploy to it with the other one."""
-    container = fresh(client, FLOOR)
+def floor(client: docker.DockerClient) -> tuple[list[list[str]], list[list[str]]]:
+    """Measure the plain scripts; return rows on provisioning and on deploys."""
+    container, _ = droplet.up(client, FLOOR)
     ssh = shlex.split(droplet.ssh_command(container))
-    remote = "mkdir -p /root/floor && tar -xC /root/floor && bash /root/floor/floor.sh"
 
-    def once(log: str = "floor") -> Measured:
-        begun = time.monotonic()
-        _, printed = measure(log, [*ssh, remote], parcel())
-        return time.monotonic() - begun, printed
+    def provision(log: str = "floor") -> Run:
+        remote = "mkdir -p /root/floor && tar -xC /root/floor && bash /root/floor/floor.sh"
+        return measure(log, [*ssh, remote], parcel())
 
-    no_change = "^0 changes$"
+    def deploy() -> Run:
+        return measure("floor-deploy", [*ssh, "bash /root/floor/deploy.sh"], source())
+
     name = "bash: bench/floor.sh"
-    cold, _ = once("floor-cold")
-    say(f"{name}, cold: {cold:.1f} s")
-    again = repeat(f"{name}, no change", container, once, lambda: no_change)
-    deployed = deploys(
-        "bash: bench/deploy.sh",
-        container,
-        lambda: measure("floor-deploy", [*ssh, "bash /root/floor/deploy.sh"]),
-        no_change,
-    )
-    return Way(name, cold, median(again.seconds), again), deployed
+    cold = provision("floor-cold")
+    say(f"{name}, cold: {cold.seconds:.1f} s")
+    provisioning = row(name, [cold], repeat(f"{name}, no change", provision))
+    name = "bash: bench/deploy.sh"
+    return [provisioning], [row(name, *Releases(container).deploy(name, deploy))]
 
 
-# --- The playbook -------------------------------------------------------------------------------
+# --- The playbooks ------------------------------------------------------------------------------
 
 
-def inventory(container: Container, **variables: object) -> None:
+def inventory(container: Container) -> None:
     """Write the inventory of a droplet; its secrets are made beside it."""
     group_vars = CACHE / "group_vars"
     if not group_vars.is_symlink():
         group_vars.symlink_to(ROOT / "group_vars")
-    port = droplet.ssh_port(container)
-    text = INVENTORY.format(port=port, key=droplet.KEY, authorities=AUTHORITIES)
-    lines = (f"      {name}: {json.dumps(value)}\n" for name, value in variables.items())
-    HOSTS.write_text(text + "".join(lines))
+    HOSTS.write_text(
+        INVENTORY.format(
+            port=droplet.ssh_port(container),
+            key=droplet.KEY,
+            source=SOURCE,
+            authorities=AUTHORITIES,
+        )
+    )
 
 
-def play(log: str, *arguments: str, environment: dict[str, str] | None = None) -> Measured:
-    """Run a playbook over a connection of its own; return its seconds and what it printed."""
-    ansible = Path(sys.executable).with_name("ansible-playbook")
-    command = [str(ansible), "-i", str(HOSTS), *arguments]
+def play(name: str, environment: Mapping[str, str]) -> Run:
+    """Run a playbook over a connection of its own."""
+    ansible = str(Path(sys.executable).with_name("ansible-playbook"))
     with TemporaryDirectory(prefix="bench-") as sockets:
         try:
             return measure(
-                log,
-                command,
-                environment=os.environ
-                | {"ANSIBLE_SSH_CONTROL_PATH_DIR": sockets}
-                | (environment or {}),
+                Path(name).stem,
+                [ansible, "-i", str(HOSTS), name],
+                environment={**os.environ, "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets, **environment},
             )
         finally:  # ControlPersist would hand the connection to the next run
             for path in Path(sockets).iterdir():
@@ -344,86 +351,22 @@ def mitogen() -> dict[str, str]:
     }
 
 
-def on_host(report: str) -> dict[str, float]:
-    """Return the seconds of each task that did something on the host, by role and name.
-
-    Args:
-        report: what the callback ansible.posix.json printed.
-    """
-    seconds = {}
-    for number, entry in enumerate(json.loads(report[report.index("{\n") :])["plays"][0]["tasks"]):
-        for result in entry["hosts"].values():  # the one host; of a meta task none
-            action = result.get("action", "").rpartition(".")[2]
-            if not result.get("skipped") and action not in LOCAL | {""} and DELEGATED not in result:
-                start, end = (
-                    datetime.fromisoformat(entry["task"]["duration"][key])
-                    for key in ("start", "end")
-                )
-                seconds[f"{number} {entry['task']['name']}"] = (end - start).total_seconds()
-    return seconds
+def site(container: Container) -> list[list[str]]:
+    """Provision a droplet with the playbook, again, and again with mitogen; return rows."""
+    inventory(container)
+    cold = play("site.yml", {})
+    say(f"site.yml, cold: {cold.seconds:.1f} s")
+    plain = repeat("site.yml, no change", lambda: play("site.yml", {}))
+    fast = repeat("site.yml, no change, mitogen", lambda: play("site.yml", mitogen()))
+    return [row("site.yml", [cold], plain), row("site.yml, mitogen", [], fast)]
 
 
-def count(playbook: str) -> int:
-    """Return how many tasks a run of a playbook has on the host; say which take longest."""
-    tasks = on_host(play("tasks", playbook, environment=JSON)[1])
-    for name, took in sorted(tasks.items(), key=lambda task: -task[1])[:10]:
-        say(f"  {took:5.2f} s {name}")
-    return len(tasks)
-
-
-def site(container: Container) -> list[Way]:
-    """Provision a droplet with the playbook, again, and again with mitogen."""
-    name, fast = "site.yml", "site.yml, mitogen"
-    inventory(container, app_source={"directory": str(SOURCE)})
-    cold, _ = play("site-cold", name)
-    say(f"{name}, cold: {cold:.1f} s")
-    plain = repeat(f"{name}, no change", container, lambda: play("site", name), lambda: NO_CHANGE)
-    tasks = count(name)
-    quick = repeat(
-        f"{fast}, no change",
-        container,
-        lambda: play("site-mitogen", name, environment=mitogen()),
-        lambda: NO_CHANGE,
-    )
-    return [
-        Way(name, cold, median(plain.seconds), plain, tasks),
-        Way(fast, None, median(quick.seconds), quick, tasks),
-    ]
-
-
-def deploy(container: Container) -> list[Way]:
-    """Deploy to a droplet that the playbook has provisioned, and with mitogen."""
-    name = "playbooks/deploy.yml"
-    inventory(container, **GIT)
-    plain = deploys(name, container, lambda: play("deploy", name), NO_CHANGE)
-    commit(container)
-    tasks = count(name)
-    fast = deploys(
-        f"{name}, mitogen",
-        container,
-        lambda: play("deploy-mitogen", name, environment=mitogen()),
-        NO_CHANGE,
-    )
-    return [replace(plain, tasks=tasks), replace(fast, tasks=tasks)]
-
-
-def rollback(container: Container) -> Way:
-    """Go back to the release before, forth again, and back."""
-    name = "playbooks/rollback.yml"
-    releases = inside(container, "releases", "ls", "-t", "/var/www/clink-backend/releases").split()
-    newest = releases[:2]  # the first is live
-
-    def expect() -> str:
-        newest.reverse()
-        return f"release {newest[0]}"
-
-    runs = repeat(
-        name,
-        container,
-        lambda: play("rollback", name, "-e", f"app_rollback_to={newest[0]}"),
-        expect,
-    )
-    return Way(name, median(runs.seconds), None, runs)
+def deploy(releases: Releases, suffix: str, environment: Mapping[str, str]) -> list[list[str]]:
+    """Deploy to a droplet that the playbook has provisioned, and go back; return rows."""
+    names = [f"playbooks/{verb}.yml" for verb in ("deploy", "rollback")]
+    there = releases.deploy(names[0] + suffix, lambda: play(names[0], environment))
+    back = releases.rollback(names[1] + suffix, lambda: play(names[1], environment))
+    return [row(names[0] + suffix, *there), row(names[1] + suffix, back, [])]
 
 
 # --- Serving ------------------------------------------------------------------------------------
@@ -463,6 +406,32 @@ def serve(container: Container) -> list[list[str]]:
 # --- The report ---------------------------------------------------------------------------------
 
 
+def row(name: str, change: list[Run], again: list[Run]) -> list[str]:
+    """Return the row of a way to provision or to deploy.
+
+    Args:
+        name: of the way.
+        change: runs that change something, if they were measured.
+        again: runs that change nothing, if they were measured.
+    """
+
+    def cell(figures: list[float]) -> str:
+        if not figures:
+            return "-"
+        spread = f" ({min(figures):.1f}-{max(figures):.1f})" if len(figures) > 1 else ""
+        return f"{median(figures):.1f}{spread}"
+
+    serves = [run.serves for run in change if run.serves is not None]
+    return [
+        name,
+        cell([run.seconds for run in change]),
+        cell([run.cpu for run in change]),
+        *([cell(serves)] if serves else []),
+        cell([run.seconds for run in again]),
+        cell([run.cpu for run in again]),
+    ]
+
+
 def table(head: list[str], rows: list[list[str]], markdown: bool) -> str:
     """Return rows under a head, for people or as Markdown; only the first column is text."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
@@ -471,35 +440,13 @@ def table(head: list[str], rows: list[list[str]], markdown: bool) -> str:
     else:
         rule = ["-" * width for width in widths]
     lines = []
-    for row in (head, rule, *rows):
-        cells = [
+    for cells in (head, rule, *rows):
+        padded = [
             cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        lines.append(f"| {' | '.join(cells)} |" if markdown else f"  {'   '.join(cells)}")
+        lines.append(f"| {' | '.join(padded)} |" if markdown else f"  {'   '.join(padded)}")
     return "\n".join(lines)
-
-
-def costs(ways: list[Way], least: Way | None) -> list[list[str]]:
-    """Return a row for each way; its medians are compared with those of the floor, if there is."""
-
-    def cell(seconds: float | None, least: float | None) -> str:
-        if seconds is None:
-            return "-"
-        return f"{seconds:.1f} ({seconds / least:.1f}x)" if least else f"{seconds:.1f}"
-
-    return [
-        [
-            way.name,
-            cell(way.change, least.change if least else None),
-            cell(way.again, least.again if least else None),
-            f"{min(way.runs.seconds):.1f}-{max(way.runs.seconds):.1f}",
-            "-" if way.tasks is None else str(way.tasks),
-            str(way.runs.connections),
-            str(way.runs.commands),
-        ]
-        for way in ways
-    ]
 
 
 def bench(client: docker.DockerClient, markdown: bool) -> None:
@@ -508,20 +455,27 @@ def bench(client: docker.DockerClient, markdown: bool) -> None:
     versions = f"ansible-core {version('ansible-core')}, mitogen {version('mitogen')}"
     about = f"Debian 13, {versions}, {os.cpu_count()} cores, load average at the start {load}"
     say(about)
-    least = floor(client)
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    shutil.copytree(SAMPLE, SOURCE, ignore=shutil.ignore_patterns("__pycache__"))
+    # A work tree of its own: the repository around it ignores .cache, and so would deploy.yml.
+    subprocess.run(["git", "init", "--quiet", str(SOURCE)], check=True)
+    edit(0)
+    provisioning, deploying = floor(client)
     client.containers.get(FLOOR).stop()  # its services must not take part in what follows
-    container = fresh(client, SITE)
-    provisioning = costs([least[0], *site(container)], least[0])
+    edit(0)
+    container, _ = droplet.up(client, SITE)
+    provisioning += site(container)
     pages = serve(container)
-    deploying = costs([least[1], *deploy(container)], least[1])
-    deploying += costs([rollback(container)], None)
-    told = ["tasks on the host", "SSH connections", "commands over SSH"]
-    print(f"\n{about}\n")
-    print(table(["provisioning", "cold s", "no change s", "range", *told], provisioning, markdown))
+    releases = Releases(container)
+    deploying += deploy(releases, "", {}) + deploy(releases, ", mitogen", mitogen())
+    again = ["no change, s", "CPU, s"]
+    print(f"\n{about}\nCPU is that of this machine; what is in brackets is the range.\n")
+    print(table(["provisioning", "cold, s", "CPU, s", *again], provisioning, markdown))
     print()
-    print(table(["deploying", "one line s", "no change s", "range", *told], deploying, markdown))
+    head = ["deploying", "one line, s", "CPU, s", "serves after, s", *again]
+    print(table(head, deploying, markdown))
     print()
-    print(table(["serving", "requests/s", "p99 ms", "not 2xx"], pages, markdown))
+    print(table(["serving", "requests/s", "p99, ms", "not 2xx"], pages, markdown))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -535,6 +489,8 @@ def main(arguments: list[str] | None = None) -> int:
     client: docker.DockerClient | None = None
     try:
         client = engine.ensure()
+        for name in (FLOOR, SITE):
+            droplet.down(client, name)
         bench(client, given.markdown)
     except KeyboardInterrupt:
         print("\nbench: interrupted", file=sys.stderr)

@@ -101,7 +101,8 @@ def _phase_of(task: Task) -> str:
         entry = str(parent._from_files.get("tasks", "main")) if parent else "main"
         entry = os.path.splitext(entry)[0]
         # A collection's role is named in full; the last part tells it from the others.
-        return str(task._role.get_name()).rpartition(".")[2] if entry == "main" else entry
+        name = str(task._role.get_name()).rpartition(".")[2]
+        return name if entry in ("main", "setup") else entry
     if task.action.rpartition(".")[2] in ("gather_facts", "setup"):
         return "facts"
     return "tasks"

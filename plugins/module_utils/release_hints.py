@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
+LINES = 20  # of what a step printed, the last
+WIDTH = 500  # characters of a line, the last
+CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")
+
 # What to mend when a step fails, and whether the release itself is to blame: one that is, is marked
 # failed and its unfinished directory goes away.
 HINTS: dict[str, tuple[bool, str]] = {
@@ -91,11 +97,14 @@ def explain(
 
     Args:
         step: its name, a key of HINTS.
-        output: what it printed; the last 20 lines are told.
+        output: what it printed, which may be anything; the last LINES lines are told, and no
+            control character reaches a terminal.
         wrong: what is known besides, such as that its time was over.
         consequence: what became of the site.
     """
     hint = HINTS.get(step, (True, ""))[1]
-    lines = [line for line in output.strip().splitlines() if not line.startswith("step: ")][-20:]
+    text = CONTROL.sub("?", output).strip()
+    lines = [line[-WIDTH:] for line in text.split("\n") if not line.startswith("step: ")][-LINES:]
+    lines = [] if lines == [""] else lines
     told = [hint, f'The step "{step}" failed, and {consequence}.', wrong]
     return "\n".join([*filter(None, told), *(["It printed:", *lines] if lines else [])])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,10 @@ class Steps:
             time.sleep(0.5)
 
     def run(
-        self, step: str, user: str, directory: Path, command: list[str],
+        self, steps: Sequence[str], user: str, directory: Path, command: list[str],
         variables: dict[str, str], **properties: object,
     ) -> str:  # fmt: skip
-        """Run one step; return what it printed.
+        """Run one step, or some in one process; return what was printed.
 
         Raises:
             StepError: it failed, or its time was over.
@@ -95,13 +95,13 @@ class Steps:
             wrong = ""
             if done.seconds >= self.limit:
                 wrong = f"It had not ended after app_step_timeout, {self.limit} s, and was stopped."
-            raise StepError(releases.step_of(done.output) or step, done.output, wrong)
+            raise StepError(releases.step_of(done.output, steps), done.output, wrong)
         return done.output
 
     # --- As the build user, who has none of the application's secrets ---------------------------
 
     def as_builder(
-        self, step: str, script: str, home: Path, writes: tuple[Path, ...] = (),
+        self, steps: Sequence[str], script: str, home: Path, writes: tuple[Path, ...] = (),
         variables: dict[str, str] | None = None, **properties: object,
     ) -> str:  # fmt: skip
         """Run a script of the role as the build user, who writes to his home and nothing else."""
@@ -118,7 +118,7 @@ class Steps:
         }
         may = [str(path) for path in (home, *writes)]
         user = self.application["build_user"]
-        return self.run(step, user, home, command, given, ReadWritePaths=may, **properties)
+        return self.run(steps, user, home, command, given, ReadWritePaths=may, **properties)
 
     def fetch(self, check: bool, agent: str) -> str:
         """Fetch a repository or download an archive; return its revision.
@@ -134,8 +134,9 @@ class Steps:
             special = {"PrivateTmp": False}
         with self.secret_file("fetch") as file:
             text = self.as_builder(
-                "fetch", "fetch.py", home, variables=variables, EnvironmentFile=str(file), **special
-            )
+                ["fetch", "download"], "fetch.py", home,
+                variables=variables, EnvironmentFile=str(file), **special,
+            )  # fmt: skip
         revision = releases.printed(text, "revision", releases.REVISION)
         if not revision:
             raise StepError("fetch", text, "The source tells no revision.")
@@ -152,7 +153,7 @@ class Steps:
         path.mkdir(mode=0o755, exist_ok=True)
         self.host.give(path, self.application["build_user"])
         try:
-            self.as_builder("python", "python.sh", path)
+            self.as_builder(["python"], "python.sh", path)
         finally:
             self.host.seal(path)
 
@@ -174,7 +175,7 @@ class Steps:
             "BUILD_REVISION": revision,
         }
         text = self.as_builder(
-            "source", "source.sh", path, variables=variables, InaccessiblePaths=keys
+            ["source"], "source.sh", path, variables=variables, InaccessiblePaths=keys
         )
         wanted = releases.printed(text, "packages", re.compile(r"[0-9a-f]{64}\Z"))
         entry = releases.entry_of(host.record(), live)
@@ -185,16 +186,31 @@ class Steps:
                 self.link_packages(host.releases / live / ".venv", path)
             try:
                 with self.secret_file("install") as file:
-                    self.as_builder(
-                        "packages", "packages.sh", host.cache / "uv", (path,), variables,
+                    text = self.as_builder(
+                        ["packages"], "packages.sh", host.cache / "uv", (path,), variables,
                         InaccessiblePaths=keys, EnvironmentFile=str(file),
                     )  # fmt: skip
                 break
             except StepError:
                 if not linked:
                     raise
-        host.seal(path / ".venv")
+        self.seal_packages(path, text)
         return wanted
+
+    def seal_packages(self, path: Path, output: str) -> None:
+        """Give the virtual environment of a release to root.
+
+        The release comes first: from then on nobody else can put a link in the place of .venv.
+
+        Raises:
+            StepError: the build has left no directory there.
+        """
+        os.chown(path, 0, 0, follow_symlinks=False)
+        os.chmod(path, 0o755)
+        venv = path / ".venv"
+        if not venv.is_dir() or venv.is_symlink():
+            raise StepError("packages", output, f"{venv} should be a directory after the build.")
+        self.host.seal(venv)
 
     def link_packages(self, venv: Path, path: Path) -> None:
         """Link a sealed virtual environment into a release that is being built."""
@@ -208,7 +224,7 @@ class Steps:
     # --- As the application, with its secrets ---------------------------------------------------
 
     def as_application(
-        self, step: str, path: Path, command: list[str], environment: Path,
+        self, steps: Sequence[str], path: Path, command: list[str], environment: Path,
         variables: dict[str, str] | None = None, writes: tuple[str, ...] = (),
     ) -> str:  # fmt: skip
         """Run a command in a release as the application's user."""
@@ -222,7 +238,7 @@ class Steps:
             **(variables or {}),
         }
         return self.run(
-            step, self.application["user"], path / self.application["directory"], command, given,
+            steps, self.application["user"], path / self.application["directory"], command, given,
             ReadWritePaths=[self.application["shared"], *writes], EnvironmentFile=str(environment),
         )  # fmt: skip
 
@@ -231,7 +247,7 @@ class Steps:
         if os.path.lexists(path / ".shared"):
             copy = 'cp -a --no-clobber "$1/." "$2/"'
             command = ["/bin/sh", "-c", copy, "copy", f"{path}/.shared", self.application["shared"]]
-            self.as_application("shared", path, command, environment)
+            self.as_application(["shared"], path, command, environment)
 
     def django(
         self, path: Path, steps: list[str], environment: Path, writes: tuple[str, ...],
@@ -246,7 +262,7 @@ class Steps:
         }
         manage = ["python", "manage.py", "shell", "--verbosity=0", "-c"]
         text = self.as_application(
-            steps[0], path, [*manage, self.scripts["prepare.py"]], environment, variables, writes
+            steps, path, [*manage, self.scripts["prepare.py"]], environment, variables, writes
         )
         return releases.report(text)
 
@@ -256,4 +272,4 @@ class Steps:
         variables = {
             **self.application["django_variables"], "STATIC_ROOT": f"{path}/.staticfiles",
         }  # fmt: skip
-        self.as_application("trial", path, command, environment, variables)
+        self.as_application(["trial"], path, command, environment, variables)

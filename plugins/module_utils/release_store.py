@@ -28,16 +28,16 @@ class Lock:
         """Open the file, which only root can."""
         self.path, self.run = path, run
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.file: IO[str] = path.open("a+")
+        self.file: IO[str] = path.open("a+", encoding="utf-8")
 
     def read(self) -> dict[str, Any]:
         """Return what is written in the lock; empty if nobody holds it."""
         self.file.seek(0)
         try:
-            held: dict[str, Any] = json.loads(self.file.read() or "{}")
+            held = json.loads(self.file.read() or "{}")
         except ValueError:  # cut off while it was written
             return {}
-        return held
+        return held if isinstance(held, dict) else {}
 
     def write(self, held: dict[str, Any]) -> None:
         """Write down who holds the lock and what is requested."""
@@ -113,11 +113,14 @@ class Host:
 
         names = [name for name in self.present() if releases.NAME.match(name) and sealed(name)]
         live = self.live()  # complete, whatever has made it
-        return [*names, *([live] if live and live not in names else [])]
+        there = live and (self.releases / live).is_dir() and not (self.releases / live).is_symlink()
+        return [*names, *([live] if there and live not in names else [])]
 
     def record(self) -> dict[str, Any]:
         """Return the record of the releases."""
-        text = self.record_file.read_text() if self.record_file.exists() else ""
+        text = ""
+        if self.record_file.exists():
+            text = self.record_file.read_text(encoding="utf-8", errors="replace")
         return releases.parse(text, str(self.record_file))
 
     def write(self, path: Path, text: str, mode: int, group: int = 0) -> None:
@@ -127,7 +130,7 @@ class Host:
         with suppress(FileNotFoundError):
             new.unlink()
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             os.fchown(descriptor, 0, group)
             os.fchmod(descriptor, mode)
@@ -162,7 +165,13 @@ class Host:
         self.tool("/usr/bin/chown", "-h", f"{user}:{user}", "--", str(path))
 
     def seal(self, path: Path) -> None:
-        """Give a release to root for good: everybody who comes to it reads, nobody writes."""
+        """Give a release to root for good: everybody who comes to it reads, nobody writes.
+
+        Raises:
+            ReleaseError: the path is no directory: chmod(1) would follow a link that it is given.
+        """
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise ReleaseError(f"{path} should be a directory, and is not")
         self.tool("/usr/bin/chown", "-hR", "root:root", "--", str(path))
         self.tool("/usr/bin/chmod", "-R", "u=rwX,go=rX,ug-s", "--", str(path))
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -29,7 +29,11 @@ Record = dict[str, Any]
 TIME = "%Y-%m-%d %H:%M:%S UTC"
 NAME = re.compile(r"[0-9a-f]{12}-[0-9a-f]{6}\Z")
 REVISION = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
-REMEMBERED = 30  # entries that the record keeps, the newest
+REMEMBERED = 100  # entries that the record keeps, the newest: app_releases_keep may be as many
+FAILED = 30  # entries of failed releases that it keeps besides
+SHOWN = 30  # releases that the table shows, the newest; those that are kept or bad in any case
+WORDS = ("release", "revision", "environment", "since")  # of the record
+ENTRY_WORDS = ("revision", "at", "state", "packages", "until")
 ROW = "{:<20} {:<11} {:<23} {:<24} {:>7}  {}"
 MIGRATION = re.compile(r"[A-Za-z0-9_.]{1,300}\Z")
 CHECK = re.compile(r"[A-Za-z0-9_.]{1,100}\Z")
@@ -58,18 +62,34 @@ def parse(text: str, path: str) -> Record:
         return {"releases": {}}
     try:
         record = json.loads(text)
+        if not isinstance(record, dict):
+            raise ValueError("it is not a dictionary")
         entries = record.setdefault("releases", {})
-        if not all(NAME.match(name) and isinstance(entry, dict) for name, entry in entries.items()):
-            raise ValueError("a release in it has an unknown form")
-        if not all(isinstance(entry.get("at", ""), str) for entry in entries.values()):
-            raise ValueError("a release in it has no time")
-    except (ValueError, AttributeError, TypeError) as error:
+        wrong = [key for key in WORDS if not isinstance(record.get(key, ""), str)]
+        if wrong or not isinstance(entries, dict):
+            raise ValueError(f"{(wrong or ['releases'])[0]} has an unknown form")
+        wrong = [name for name, entry in entries.items() if not _is_entry(name, entry)]
+        if wrong:
+            raise ValueError(f"the release {wrong[0][:100]!r} in it has an unknown form")
+    except (ValueError, RecursionError) as error:
         raise ReleaseError(
-            f"The record of the releases, {path}, is damaged ({error}). The live release goes on "
+            f"The record of the releases, {path}, is damaged: {error}. The live release goes on "
             f"to serve. Move the file away (mv {path} {path}.damaged) and run this again: what was "
             "deployed before is then unknown to a rollback, and nothing else is lost."
         ) from error
     return dict(record)
+
+
+def _is_entry(name: str, entry: object) -> bool:
+    """Return whether a release of the record has the form that this module writes."""
+    if not NAME.match(name) or not isinstance(entry, dict):
+        return False
+    migrated = entry.get("migrated", [])
+    return (
+        all(isinstance(entry.get(key, ""), str) for key in ENTRY_WORDS)
+        and isinstance(migrated, list)
+        and all(isinstance(each, str) for each in migrated)
+    )
 
 
 def text_of(record: Record) -> str:
@@ -165,10 +185,17 @@ def migrated_after(record: Record, name: str) -> list[str]:
 
 
 def with_entry(record: Record, name: str, **values: object) -> Record:
-    """Return the record with values of one release replaced; the oldest entries drop out."""
+    """Return the record with values of one release replaced; the oldest entries drop out.
+
+    Those that failed are counted apart: a row of broken commits must not make a rollback forget
+    where it can go back to.
+    """
     entries = {**record["releases"], name: {**entry_of(record, name), **values}}
     newest = sorted(entries, key=lambda each: entries[each].get("at", ""), reverse=True)
-    return {**record, "releases": {each: entries[each] for each in newest[:REMEMBERED]}}
+    bad = [each for each in newest if entries[each].get("state") == "failed"]
+    others = [each for each in newest if entries[each].get("state") != "failed"]
+    stay = {name, record.get("release", ""), *bad[:FAILED], *others[:REMEMBERED]}
+    return {**record, "releases": {each: entries[each] for each in newest if each in stay}}
 
 
 def activated(
@@ -237,11 +264,14 @@ def table(
     if holder:
         lines.append(f"{holder['by']} has been deploying since {holder['since']}")
     lines.append(ROW.format("release", "state", "deployed", "by", "seconds", "commit"))
-    for name in sorted(entries, key=lambda each: entries[each].get("at", ""), reverse=True):
+    newest = sorted(entries, key=lambda each: entries[each].get("at", ""), reverse=True)
+    for position, name in enumerate(newest):
         entry = entries[name]
         words = {"failed": "failed", "left": "taken back"}
         kept = "kept" if name in built else "gone"
         state = "live" if name == live else words.get(entry.get("state", ""), kept)
+        if state == "gone" and position >= SHOWN:
+            continue
         commit = f"{entry.get('revision', '')[:12]} {entry.get('ref', '')} {entry.get('why', '')}"
         told = [name, state, *(entry.get(key, "") for key in ("at", "by", "seconds"))]
         lines.append(ROW.format(*map(str, told), " ".join(commit.split())))
@@ -259,7 +289,7 @@ def report(text: str) -> dict[str, Any]:
     """
     try:
         told = json.loads(text.strip().splitlines()[-1])
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         return {}
     if not isinstance(told, dict):
         return {}
@@ -277,10 +307,16 @@ def report(text: str) -> dict[str, Any]:
     }
 
 
-def step_of(text: str) -> str:
-    """Return the last step that a step's output names ("step: packages"); empty if none."""
-    found = re.findall(r"^step: ([a-z_]+)$", text, re.MULTILINE)
-    return found[-1] if found else ""
+def step_of(text: str, steps: Sequence[str]) -> str:
+    """Return the step that a process was at: the last that its output names ("step: packages").
+
+    Args:
+        text: the output.
+        steps: the steps that the process was asked for; the first one where it names none of them,
+            so that no code of the project is taken for another step.
+    """
+    found = [each for each in re.findall(r"^step: ([a-z_]+)$", text, re.MULTILINE) if each in steps]
+    return str((found or steps)[-1 if found else 0])
 
 
 def printed(text: str, name: str, form: re.Pattern[str]) -> str:

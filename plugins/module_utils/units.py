@@ -16,6 +16,7 @@ from typing import Any
 
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
+REST = 1.0  # seconds in which the last is read that a command has printed before it ended
 KEPT = 128 * 1024  # bytes of a command's output, the last: a hostile one may print for ever
 STOPPING = 5  # seconds that processes get to end before they are killed
 # Root starts programs by their full paths, and what they start themselves is looked up here alone.
@@ -90,12 +91,14 @@ def run(command: list[str], limit: float) -> Result:
     """
     begun = time.monotonic()
     deadline = begun + limit
+    last = float("inf")
     output = b""
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        bufsize=0,  # what a buffer held back would be lost
         cwd="/",
         env=ENVIRONMENT,
     ) as process, selectors.DefaultSelector() as selector:  # fmt: skip
@@ -106,12 +109,16 @@ def run(command: list[str], limit: float) -> Result:
         while True:
             # Whoever inherited the pipe may hold it open after the command has ended.
             ended = process.poll() is not None
+            if ended:
+                last = min(last, time.monotonic() + REST)
             if selector.select(timeout=0.05 if ended else 0.5):
                 read = stream.read(65536)
                 if read == b"":
                     break
                 output = (output + (read or b""))[-KEPT:]
             elif ended:
+                break
+            if time.monotonic() > last:
                 break
             if time.monotonic() > deadline:
                 process.kill()
@@ -134,4 +141,4 @@ def show(unit: str, *properties: str) -> dict[str, str]:
 def journal(unit: str, since: float, lines: int = 20) -> str:
     """Return the last that a unit has said since a time, in seconds since 1970."""
     command = ["/usr/bin/journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}"]
-    return run([*command, f"--since=@{since:.0f}", f"--lines={lines}"], 20).output
+    return run([*command, f"--since=@{int(since)}", f"--lines={lines}"], 20).output

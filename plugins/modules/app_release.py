@@ -284,7 +284,10 @@ class Deploy:
 
     def drifted(self) -> bool:
         """Return whether a file of the environment is not what the description makes of it."""
-        return any(not path.exists() or path.read_text() != text for path, text in self.files())
+        return any(
+            not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text
+            for path, text in self.files()
+        )
 
     def prepared(self) -> dict[str, Any]:
         """Build the requested release where it is missing, and have Django take it."""
@@ -368,7 +371,8 @@ class Deploy:
         if request["kind"] == "source":
             for command in self.given["before_migrate"]:
                 shell = ["/bin/sh", "-c", command]
-                self.steps.as_application("before_migrate", path, shell, environment, writes=writes)
+                step = ["before_migrate"]
+                self.steps.as_application(step, path, shell, environment, writes=writes)
         steps = [step for step in self.given["steps"] if step != "trial"]
         if not steps:
             return {}
@@ -430,8 +434,8 @@ class Deploy:
     def swap(self, file: Path) -> None:
         """Put the next file in the place of one in use, which stays beside it."""
         if file.exists():
-            group = file.stat().st_gid
-            self.host.write(file.with_name(file.name + ".previous"), file.read_text(), 0o640, group)
+            group, text = file.stat().st_gid, file.read_text(encoding="utf-8")
+            self.host.write(file.with_name(file.name + ".previous"), text, 0o640, group)
         os.rename(file.with_name(file.name + ".next"), file)
 
     def lead(self, name: str) -> None:
@@ -479,7 +483,8 @@ class Deploy:
         if request["switched"]:
             self.free()
         else:
-            self.refuse(request, self.given["step"], new=False)
+            new = request["name"] not in self.host.built()
+            self.refuse(request, self.given["step"], new)
         raise ReleaseError(release_hints.explain(self.given["step"], self.given["output"]))
 
     def finished(self) -> dict[str, Any]:
@@ -501,7 +506,7 @@ class Deploy:
         return {"release": live, "live": live, "due": False, "changed": False, "report": text}
 
     def give_up(self) -> None:
-        """Unlock after a request that cannot be met; a lock of another run stays."""
+        """Unlock where nothing was switched; a lock of another run stays."""
         if self.lock and self.lock.mine(self.lock.read()):
             self.free()
 
@@ -557,7 +562,7 @@ def main() -> None:
     try:
         told = getattr(deploy, state)()
     except ReleaseError as error:
-        if state == "requested":
+        if state in ("requested", "prepared", "active"):
             deploy.give_up()
         module.fail_json(msg=str(error), step=getattr(error, "step", ""))
     module.exit_json(**told)

@@ -191,7 +191,7 @@ def ping(application: dict[str, Any], worker: str) -> list[str]:
         time.sleep(0.2)
     node = f"{worker}@{socket.gethostname()}"
     app = application["django_variables"]["APP_CELERY"]
-    celery = ["/usr/bin/env", "celery", f"--app={app}", "inspect", "--timeout=2"]
+    celery = ["/usr/bin/env", "celery", f"--app={app}", "inspect", "--timeout=0.5"]
     current = application["current"]
     variables = {
         "HOME": application["root"],

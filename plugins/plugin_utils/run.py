@@ -25,12 +25,13 @@ def this() -> dict[str, object]:
 
     Its workers are forks of it, so the last of the nearest processes with its name is meant.
     """
-    pid, found = os.getppid(), (0, "")
+    pid = os.getppid()
+    found, named = (pid, process(pid)[1]), False  # one that has another name is known by its worker
     while pid > 1:
         parent, started, command = process(pid)
         if any(Path(word).name in PROGRAMS for word in command.split()[:2]):
-            found = (pid, started)
-        elif found[0]:
+            found, named = (pid, started), True
+        elif named:
             break
         pid = parent
     machine = socket.gethostname()
@@ -44,4 +45,4 @@ def this() -> dict[str, object]:
 
 def goes_on(pid: int, started: str) -> bool:
     """Return whether a run of this machine goes on, by its process and its start."""
-    return process(pid)[1] == started
+    return bool(started) and process(pid)[1] == started

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+import sys
+import time
 
 import pytest
 
@@ -44,40 +46,50 @@ def test_refuses_wrk_without_figures():
         bench.wrk("unable to connect to 127.0.0.1:http Connection refused\n")
 
 
-def test_counts_only_what_ran_on_the_host():
-    duration = {"start": "2026-01-01T00:00:59.500000Z", "end": "2026-01-01T00:01:00.250000Z"}
-    results = {
-        "Gathering Facts": {"action": "gather_facts"},
-        "Check": {"action": "ansible.builtin.assert"},
-        "Install": {"action": "ansible.builtin.apt", "changed": False},
-        "Build": {"action": "ansible.builtin.command", "skipped": True},
-        "Pack": {"action": "ansible.builtin.command", bench.DELEGATED: {}},
-    }
-    tasks = [
-        {"task": {"name": name, "duration": duration}, "hosts": {"droplet": result}}
-        for name, result in results.items()
-    ]
-    tasks.append({"task": {"name": "Flush", "duration": {"start": duration["start"]}}, "hosts": {}})
-    report = "a warning\n" + json.dumps({"plays": [{"tasks": tasks}]}, indent=4)
-    assert bench.on_host(report) == {"0 Gathering Facts": 0.75, "2 Install": 0.75}
-
-
-def test_counts_only_connections_from_outside(monkeypatch):
-    journal = "".join(
-        f"Accepted publickey for root from {address} port 41234 ssh2: ED25519 SHA256:x\n"
-        f"Starting session: command for root from {address} port 41234 id 0\n"
-        for address in ("172.17.0.1", "127.0.0.1")
-    )
-    monkeypatch.setattr(bench.droplet, "execute", lambda *_: journal)
-    assert bench.sshd(None) == (1, 1)
-
-
 def test_refuses_a_run_that_did_something_else(monkeypatch):
     monkeypatch.setattr(bench, "SETTLE", 0)
-    monkeypatch.setattr(bench, "sshd", lambda _: (0, 0))
-    done = iter([(1.0, "ok=9 changed=0 failed=0"), (2.0, "ok=9 changed=1 failed=0\n")])
-    with pytest.raises(bench.BenchError, match="site: no ' changed=0 '"):
-        bench.repeat("site", None, lambda: next(done), lambda: bench.NO_CHANGE)
+    printed = ["ok=9 changed=0 failed=0", "ok=9 changed=1 failed=0"]
+    done = iter(bench.Run(1.0, 0.5, text) for text in printed)
+    with pytest.raises(bench.BenchError, match="(?s)site: no .*changed=1"):
+        bench.repeat("site", lambda: next(done))
+
+
+def test_counts_the_cpu_of_commands(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "CACHE", tmp_path)
+    run = bench.measure("busy", [sys.executable, "-c", "sum(range(5_000_000)); print('done')"])
+    assert run.printed == "done\n"
+    assert 0.02 < run.cpu <= run.seconds + 0.1
+
+
+def test_a_command_that_fails_is_told_with_its_output(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "CACHE", tmp_path)
+    with pytest.raises(bench.BenchError, match="(?s)exit code 3;.*the reason"):
+        bench.measure("bad", ["sh", "-c", "echo the reason; exit 3"])
+
+
+def test_tells_when_the_other_release_serves(monkeypatch):
+    begun = time.monotonic()
+    monkeypatch.setattr(bench, "answer", lambda _: "2" if time.monotonic() > begun + 0.3 else "1")
+
+    def once():
+        time.sleep(0.6)
+        return bench.Run(0.6, 0.1, "")
+
+    run = bench.until_it_serves(None, 2, once)
+    assert 0.3 <= run.serves < 0.6
+    with pytest.raises(bench.BenchError, match="release 3 does not serve"):
+        bench.until_it_serves(None, 3, lambda: bench.Run(0.0, 0.0, ""))
+
+
+def test_the_same_source_is_the_same_archive(monkeypatch, tmp_path):
+    shutil.copytree(bench.SAMPLE, tmp_path / "source")
+    monkeypatch.setattr(bench, "SOURCE", tmp_path / "source")
+    bench.edit(1)
+    first = bench.source()
+    bench.edit(2)
+    assert bench.source() != first
+    bench.edit(1)
+    assert bench.source() == first
 
 
 def test_sets_tables():
@@ -90,11 +102,10 @@ def test_sets_tables():
     )
 
 
-def test_compares_with_the_floor():
-    floor = bench.Way("bash", 50.0, 2.0, bench.Runs([1.0, 3.0, 2.0], 1, 1))
-    fast = bench.Way("mitogen", None, 9.0, bench.Runs([8.0, 10.0, 9.0], 1, 2), 40)
-    assert bench.costs([floor, fast], floor) == [
-        ["bash", "50.0 (1.0x)", "2.0 (1.0x)", "1.0-3.0", "-", "1", "1"],
-        ["mitogen", "-", "9.0 (4.5x)", "8.0-10.0", "40", "1", "2"],
+def test_a_row_has_medians_and_ranges():
+    runs = [bench.Run(seconds, seconds / 2, "", 1.0) for seconds in (4.0, 2.0, 3.0)]
+    assert bench.row("deploy", runs, []) == [
+        *("deploy", "3.0 (2.0-4.0)", "1.5 (1.0-2.0)", "1.0 (1.0-1.0)", "-", "-"),
     ]
-    assert bench.costs([floor], None) == [["bash", "50.0", "2.0", "1.0-3.0", "-", "1", "1"]]
+    cold = [bench.Run(50.0, 20.0, "")]
+    assert bench.row("site", cold, []) == ["site", "50.0", "20.0", "-", "-"]

@@ -3,11 +3,13 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+ANSIBLE = Path(sys.executable).with_name("ansible-playbook")
 
 CONFIGURATION = """
 [defaults]
@@ -89,7 +91,7 @@ def play(tmp_path):
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")
         }
-        command = ["ansible-playbook", "-i", "one,two,", "-c", "local", "play.yml", *arguments]
+        command = [ANSIBLE, "-i", "one,two,", "-c", "local", "play.yml", *arguments]
         done = subprocess.run(
             command,
             cwd=tmp_path,

@@ -1,0 +1,47 @@
+"""The part of config_files that the control machine does: it renders the templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    """Replaces the template of each file by its text."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Render the templates and run the module."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)
+        files = []
+        for given in arguments.get("files") or []:
+            if not isinstance(given, dict) or "dest" not in given:
+                raise AnsibleActionFail(
+                    f"files: each entry is a dictionary with dest, not {given!r}"
+                )
+            file = dict(given)
+            if source := file.pop("src", None):
+                file["content"] = self._render(str(source), variables)
+            elif file.get("state", "file") == "file" and "content" not in file:
+                raise AnsibleActionFail(f"{file['dest']}: src or content is missing")
+            if file.get("secret"):
+                file["secret_content"] = file.pop("content", "")
+            files.append(file)
+        told = self._execute_module(
+            module_name="clink.django_stack.config_files",
+            module_args={**arguments, "files": files},
+            task_vars=variables,
+        )
+        return dict(told)
+
+    def _render(self, source: str, variables: dict[str, Any]) -> str:
+        """Return the text of a template, as ansible.builtin.template would write it."""
+        lookup = self._shared_loader_obj.lookup_loader.get(
+            "ansible.builtin.template", loader=self._loader, templar=self._templar
+        )
+        return str(lookup.run([source], variables)[0])

@@ -1,0 +1,411 @@
+"""The configuration files of a service: tried together, then replaced all or none."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: config_files
+short_description: Configuration files that are tried together and replaced all or none
+description:
+  - Renders templates on the control machine, as M(ansible.builtin.template) does, and compares all
+    of them with the host in one call.
+  - Where a file differs, all candidates are put at their places in a mount namespace of their own,
+    and the commands of O(validate) try them there, beside the files that stay. Only if every
+    command ends with 0 the files in use are replaced; each in one step, and all or none of them.
+  - No link at the last part of a destination is followed - it is replaced.
+  - In check mode the files are compared and not tried, since a blank host lacks the programs.
+options:
+  files:
+    description: The files, directories and links, in the order in which they are made.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      dest:
+        description: The path on the host.
+        type: path
+        required: true
+      src:
+        description: The template, which is looked for as M(ansible.builtin.template) does.
+        type: str
+      content:
+        description: The content, instead of a template.
+        type: str
+      state:
+        description:
+          - V(link) makes a symbolic link to O(files[].target). V(absent) removes a file or a link.
+        type: str
+        choices: [file, directory, link, absent]
+        default: file
+      target:
+        description: Where a link leads to.
+        type: str
+      owner:
+        description: The user that the file belongs to.
+        type: str
+        default: root
+      group:
+        description: The group of the file.
+        type: str
+        default: root
+      mode:
+        description: The mode, in quotes; V(0755) for a directory if it is not said.
+        type: str
+        default: "0644"
+      unit:
+        description:
+          - The type of the unit that the file is, or adds to as a drop-in. systemd must know every
+            directive and value in it - it would only warn.
+        type: str
+        choices: [service, socket, timer]
+      secret:
+        description: Whether the content is kept out of the log and of what C(--diff) shows.
+        type: bool
+        default: false
+  validate:
+    description:
+      - Commands that try the files at their places. They run without a shell unless they start one.
+    type: list
+    elements: str
+    default: []
+  service:
+    description:
+      - The unit that reads the files. It is enabled, and started if it does not run. One that runs
+        is left to the handlers.
+    type: str
+author:
+  - The engineers of django_stack
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install the nginx configuration
+  clink.django_stack.config_files:
+    files:
+      - {src: nginx.conf.j2, dest: /etc/nginx/nginx.conf}
+      - {src: site.conf.j2, dest: /etc/nginx/sites-available/clinic}
+      - {dest: /etc/nginx/sites-enabled/clinic, state: link, target: ../sites-available/clinic}
+    validate: [nginx -q -t]
+    service: nginx.service
+  notify: Reload nginx
+"""
+
+RETURN = r"""
+files:
+  description: The destinations that were changed.
+  type: list
+  elements: str
+  returned: always
+service_was_running:
+  description: Whether the service ran before this task, and so may not have seen the new files.
+  type: bool
+  returned: always
+"""
+
+import grp
+import os
+import pwd
+import shlex
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.clink.django_stack.plugins.module_utils import units
+
+STARTING = 200.0  # seconds that a service gets to start; systemd itself waits for 90
+LIMIT = 120  # seconds that a command which tries the files gets
+STAGE = "/run"  # a tmpfs that only root writes to
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class FilesError(Exception):
+    """The files cannot be installed; the text says why."""
+
+
+def current(path: Path) -> os.stat_result | None:
+    """Return what lies at a path, no link followed; None if nothing does."""
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def owners(file: dict[str, Any]) -> tuple[int, int]:
+    """Return the numbers of a file's owner and group; -1 for one that the host lacks."""
+    try:
+        owner = pwd.getpwnam(file["owner"]).pw_uid
+    except KeyError:
+        owner = -1
+    try:
+        group = grp.getgrnam(file["group"]).gr_gid
+    except KeyError:
+        group = -1
+    return owner, group
+
+
+def mode_of(file: dict[str, Any]) -> int:
+    """Return a file's mode; a directory that says nothing of it is open to all readers."""
+    mode = int(file["mode"], 8)
+    return 0o755 if file["state"] == "directory" and mode == 0o644 else mode
+
+
+def right(file: dict[str, Any], told: os.stat_result) -> bool:
+    """Return whether owner, group and mode are as wanted."""
+    return (told.st_uid, told.st_gid) == owners(file) and stat.S_IMODE(told.st_mode) == mode_of(
+        file
+    )
+
+
+def differs(file: dict[str, Any]) -> bool:
+    """Return whether the host has not what is wanted."""
+    path, state = Path(file["dest"]), file["state"]
+    told = current(path)
+    if state == "absent" or told is None:
+        return (state == "absent") != (told is None)
+    if state == "link":
+        return not stat.S_ISLNK(told.st_mode) or os.readlink(path) != file["target"]
+    if state == "directory":
+        return not stat.S_ISDIR(told.st_mode) or not right(file, told)
+    if not stat.S_ISREG(told.st_mode) or not right(file, told):
+        return True
+    return path.read_bytes() != file["content"].encode()
+
+
+def dress(path: Path, file: dict[str, Any]) -> None:
+    """Give a path its owner, group and mode."""
+    owner, group = owners(file)
+    if -1 in (owner, group):
+        raise FilesError(
+            f"{file['dest']}: there is no user {file['owner']} or group {file['group']}"
+        )
+    os.chown(path, owner, group, follow_symlinks=False)
+    os.chmod(path, mode_of(file))
+
+
+def directories(files: list[dict[str, Any]]) -> list[Path]:
+    """Return the directories that hold changed files, without those below another one."""
+    parents = {Path(file["dest"]).parent for file in files}
+    return sorted(
+        each for each in parents if not any(each.is_relative_to(o) for o in parents - {each})
+    )
+
+
+def place(path: Path, file: dict[str, Any]) -> None:
+    """Put a file, a link or nothing at a path."""
+    if file["state"] == "absent" or current(path) is not None:
+        if path.is_dir() and not path.is_symlink():
+            raise FilesError(f"{file['dest']} is a directory; it should be a file")
+        path.unlink(missing_ok=True)
+    if file["state"] == "link":
+        path.symlink_to(file["target"])
+    elif file["state"] == "file":
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(file["content"].encode())
+        dress(path, file)
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of the system; return what it printed."""
+    environment = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", timeout=LIMIT, env=environment, cwd="/",
+    )  # fmt: skip
+
+
+def try_together(files: list[dict[str, Any]], commands: list[str]) -> None:
+    """Try candidates at their places, in a mount namespace that nobody else sees.
+
+    Raises:
+        FilesError: a command refuses them; with what it printed.
+    """
+    with tempfile.TemporaryDirectory(dir=STAGE, prefix="django_stack-") as name:
+        stage = Path(name)
+        mounts = []
+        for number, directory in enumerate(directories(files)):
+            copy = stage / str(number)
+            run(["/usr/bin/cp", "-a", "--", str(directory), str(copy)])
+            mounts.append(f"mount --bind {copy} {shlex.quote(str(directory))}")
+            for file in files:
+                if Path(file["dest"]).is_relative_to(directory):
+                    place(copy / Path(file["dest"]).relative_to(directory), file)
+        for command in commands:
+            script = "\n".join([*mounts, f"exec {command}"])
+            done = run(["/usr/bin/unshare", "--mount", "/bin/sh", "-ec", script])
+            if done.returncode:
+                raise FilesError(
+                    f"Nothing was replaced: `{command}` refuses the files.\n{done.stdout.strip()}"
+                )
+
+
+def verify(file: dict[str, Any]) -> None:
+    """Refuse a unit with what systemd would only pass over: a directive that it does not know.
+
+    Raises:
+        FilesError: systemd warns of it.
+    """
+    unit = Path(STAGE, f"{os.getpid()}-verify.{file['unit']}")
+    unit.write_text(file["content"])
+    try:
+        told = run(["/usr/bin/systemd-analyze", "verify", "--man=no", str(unit)]).stdout
+    finally:
+        unit.unlink()
+    said = [
+        line.replace(str(unit), file["dest"]) for line in told.splitlines() if f"{unit}:" in line
+    ]
+    if said:
+        raise FilesError("Nothing was replaced: systemd does not know this.\n" + "\n".join(said))
+
+
+def replace(files: list[dict[str, Any]]) -> None:
+    """Replace all files or none: what was there comes back if one of them cannot be written."""
+    done: list[tuple[Path, Path | None]] = []
+    staged = []
+    try:
+        for file in files:
+            path = Path(file["dest"])
+            new = path.with_name(f".{path.name}.django_stack-new")
+            if file["state"] != "absent":
+                staged.append((path, new))
+                place(new, file)
+        for file in files:
+            path = Path(file["dest"])
+            new = path.with_name(f".{path.name}.django_stack-new")
+            old = path.with_name(f".{path.name}.django_stack-old")
+            kept = None
+            if current(path) is not None:
+                old.unlink(missing_ok=True)
+                if file["state"] == "absent":
+                    os.rename(path, old)
+                else:
+                    os.link(path, old, follow_symlinks=False)
+                kept = old
+            done.append((path, kept))
+            if file["state"] != "absent":
+                os.rename(new, path)
+    except OSError:
+        for path, kept in reversed(done):
+            if kept:
+                os.rename(kept, path)
+            else:
+                path.unlink(missing_ok=True)
+        raise
+    finally:
+        for _, new in staged:
+            new.unlink(missing_ok=True)
+        for _, kept in done:
+            if kept:
+                kept.unlink(missing_ok=True)
+
+
+def install(due: list[dict[str, Any]], validate: list[str]) -> None:
+    """Make the directories, try the files together and replace them.
+
+    Raises:
+        FilesError: the files are refused.
+    """
+    for each in due:
+        if each["state"] == "directory":
+            path = Path(each["dest"])
+            path.mkdir(parents=True, exist_ok=True)
+            dress(path, each)
+    rest = [each for each in due if each["state"] != "directory"]
+    for each in rest:
+        if each["unit"]:
+            verify(each)
+    if rest and validate:
+        try_together(rest, validate)
+    replace(rest)
+    if any(each["unit"] for each in rest):
+        units.systemctl("daemon-reload")
+
+
+def due_of(service: str) -> list[str]:
+    """Return what systemctl must do so that a service runs now and at boot."""
+    told = units.show(service, "ActiveState", "UnitFileState")
+    due = ["enable"] if told.get("UnitFileState") == "disabled" else []
+    return [*due, *(["start"] if told.get("ActiveState") in ("inactive", "failed") else [])]
+
+
+def serve(service: str, due: list[str]) -> None:
+    """Have a service run now and at boot.
+
+    Raises:
+        FilesError: it does not start; with the last that it has said.
+    """
+    begun = time.time()
+    for verb in due:
+        done = units.systemctl(verb, service, limit=STARTING)
+        if done.code:
+            said = units.journal(service, begun).strip() or done.output.strip()
+            raise FilesError(f"{service} does not start; journalctl -u {service} says:\n{said}")
+
+
+def shown(file: dict[str, Any]) -> dict[str, Any]:
+    """Return the difference that C(--diff) shows of a file."""
+    path = Path(file["dest"])
+    secret = file["secret"] or file["state"] != "file"
+    told = current(path)
+    readable = told is not None and stat.S_ISREG(told.st_mode) and not secret
+    before = path.read_text(errors="replace") if readable else ""
+    after = "" if secret else file["content"]
+    headers = {"before_header": file["dest"], "after_header": file["dest"]}
+    return {"before": before, "after": after, **headers}
+
+
+def main() -> None:
+    """Run the module."""
+    states = ["file", "directory", "link", "absent"]
+    file = {
+        "dest": {"type": "path", "required": True},
+        "src": {"type": "str"},
+        "content": {"type": "str"},
+        "secret_content": {"type": "str", "no_log": True},  # what the action plugin hides
+        "state": {"type": "str", "choices": states, "default": "file"},
+        "target": {"type": "str"},
+        "owner": {"type": "str", "default": "root"},
+        "group": {"type": "str", "default": "root"},
+        "mode": {"type": "str", "default": "0644"},
+        "unit": {"type": "str", "choices": ["service", "socket", "timer"]},
+        "secret": {"type": "bool", "default": False},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "list", "elements": "dict", "required": True, "options": file},
+            "validate": {"type": "list", "elements": "str", "default": []},
+            "service": {"type": "str"},
+        },
+        supports_check_mode=True,
+        no_log=True,  # the host's journal is no place for whole files
+    )
+    wanted = module.params["files"]
+    for each in wanted:
+        each["content"] = each["secret_content"] if each["secret"] else each["content"]
+    service = module.params["service"]
+    due = [each for each in wanted if differs(each)]
+    told = {"changed": bool(due), "files": [each["dest"] for each in due]}
+    if module._diff:
+        told["diff"] = [shown(each) for each in due]
+    if module.check_mode:
+        module.exit_json(**told, service_was_running=True)
+    try:
+        install(due, module.params["validate"])
+        verbs = due_of(service) if service else []
+        if service:
+            serve(service, verbs)
+    except (FilesError, OSError, subprocess.TimeoutExpired) as error:
+        module.fail_json(msg=str(error), changed=False, files=[])
+    told["changed"] = told["changed"] or bool(verbs)
+    module.exit_json(**told, service_was_running="start" not in verbs)
+
+
+if __name__ == "__main__":
+    main()
