@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from droplets import APP, ROOT, eventually
 
-# A unit that is there while a step of a deploy or a command of an operator runs: both have this sandbox.
+# A unit that is there while a command of an operator runs; a step of a deploy has the same sandbox.
 COMMAND = f"{APP}-run-x.service"
 # The most exposed that each may be, as `systemd-analyze security` counts, and as shipped by Debian.
 BARS = {
