@@ -11,8 +11,14 @@ from pathlib import Path
 import dotenv
 import environ
 import gunicorn.config
+import jinja2
 import pytest
 import yaml
+from ansible.plugins.filter.core import FilterModule
+from ansible_collections.clink.django_stack.plugins.module_utils.releases import (
+    dotenv_text,
+    environment_text,
+)
 from conftest import EXAMPLE, ROLES, ROOT, Unsafe, play
 from passlib.hash import sha512_crypt
 
@@ -20,6 +26,7 @@ NASTY = yaml.safe_load((ROOT / "tests" / "environment.yml").read_text())
 NASTY = {name: Unsafe(value) if "{" in value else value for name, value in NASTY.items()}
 
 PASSWORD = "it's $HOME %41 \\ \"#/@:?&"
+HEADER = "# Ansible managed"
 KEY = "django-insecure-!@#$%^&*(-_=+)"
 
 SOURCE = {"directory": "/nowhere"}
@@ -167,8 +174,7 @@ def test_no_template_is_left_out():
 
 def test_every_file_has_a_reader(rendered):
     read = {
-        "app/dotenv", "app/environment", "app/manage", "app/run", "app/tmpfiles.conf",
-        "app/trial.conf.py", "app/trial@.service", "app/trial@.socket", "environment",
+        "app/manage", "app/run", "app/tmpfiles.conf", "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue", "fail2ban/jail.local",
@@ -184,7 +190,7 @@ def test_every_file_has_a_reader(rendered):
 
 def test_nothing_is_left_to_render(texts):
     for name, text in texts.items():
-        if name not in ("environment", "app/environment", "app/dotenv"):
+        if name != "environment":
             assert "{{" not in text and "{%" not in text, name
             assert "Ansible managed" in text, name
             assert text.endswith("\n"), name
@@ -374,15 +380,11 @@ UNITS = {
 }
 FOR_A_MOMENT = {  # while a release is deployed
     "gunicorn-handover.service": "gunicorn/handover.service",
-    "trial@x.service": "app/trial@.service",
 }
 
 
 def test_systemd_accepts_the_units(texts, verify):
     units = {name: texts[key] for name, key in (UNITS | FOR_A_MOMENT).items()}
-    trial = re.search(r"Requires=(.*@)%i\.socket", texts["app/trial@.service"])[1]
-    units[f"{trial}x.service"] = units.pop("trial@x.service")
-    units[f"{trial}x.socket"] = texts["app/trial@.socket"]
     assert verify(units) == (0, "")
 
 
@@ -402,7 +404,7 @@ def test_a_sandbox_has_exceptions(rendered):
     want = {
         "MemoryDenyWriteExecute": ["false"],
         "IPAddressAllow": ["localhost"],
-        "ReadWritePaths": ["/srv/web/nasty-app_1.d/shared", "/srv/exports"],
+        "ReadWritePaths": ["/srv/exports", "/srv/web/nasty-app_1.d/shared"],
         "SystemCallFilter": ["@system-service", "~@privileged @resources", "@resources"],
     }
     for name, values in want.items():
@@ -437,7 +439,10 @@ def test_what_is_there_for_a_moment_ends_by_itself(texts):
 
 
 def test_tmpfiles_declare_what_systemd_knows(texts):
-    line = re.compile(r"(d|L) /\S+ (-|[0-7]{4}) (-|\w+) (-|[\w-]+) -( /\S+)?")
+    line = re.compile(
+        r"(d|L) /\S+ (-|[0-7]{4}) (-|[\w-]+) (-|[\w-]+) -( /\S+)?"
+        r"|a\+ /\S+ - - - - user:[\w-]+:--x,user:[\w-]+:--x|r /etc/\S+"
+    )
     for text in texts["app/tmpfiles.conf"].splitlines():
         assert text.startswith("#") or line.fullmatch(text), text
 
@@ -445,16 +450,18 @@ def test_tmpfiles_declare_what_systemd_knows(texts):
 # --- Gunicorn ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name_of_file", ["gunicorn/gunicorn.conf.py", "app/trial.conf.py"])
+@pytest.mark.parametrize("name_of_file", ["gunicorn/gunicorn.conf.py", "trial.py"])
 def test_gunicorn_takes_every_setting(texts, tmp_path, name_of_file):
     path = tmp_path / "gunicorn.conf.py"
-    path.write_text(texts[name_of_file])
+    trial = runpy.run_path(str(ROOT / "roles" / "app" / "files" / "trial.py"))["SETTINGS"]
+    text = texts.get(name_of_file, trial)
+    path.write_text(text)
     py_compile.compile(str(path), cfile=str(tmp_path / "compiled"), doraise=True)
     config = gunicorn.config.Config()
     settings = {
         name: value
         for name, value in runpy.run_path(str(path)).items()
-        if re.search(rf"^({name} = |def {name}\()", texts[name_of_file], re.M) and name.islower()
+        if re.search(rf"^({name} = |def {name}\()", text, re.M) and name.islower()
     }
     for name, value in settings.items():
         config.set(name, value)
@@ -494,7 +501,7 @@ def host(request):
 
 def test_the_shell_reads_the_environment(rendered, host, tmp_path):
     path = tmp_path / "environment"
-    path.write_text(rendered[host]["app/environment"])
+    path.write_text(environment_text(rendered[host]["environment"], HEADER))
     told = subprocess.run(
         ["env", "-i", "sh", "-c", 'set -a; . "$0"; exec /usr/bin/env -0', path],
         capture_output=True,
@@ -509,14 +516,14 @@ def test_the_shell_reads_the_environment(rendered, host, tmp_path):
 
 def test_python_dotenv_reads_the_dotenv_file(rendered, host, tmp_path):
     path = tmp_path / ".env"
-    path.write_text(rendered[host]["app/dotenv"])
+    path.write_text(dotenv_text(rendered[host]["environment"], HEADER))
     assert dotenv.dotenv_values(path, interpolate=False) == expected(host, rendered[host])
 
 
 def test_python_dotenv_reads_it_as_projects_do(rendered, host, tmp_path, monkeypatch):
     """load_dotenv() interpolates ${NAME} in any quotes, so a value with it cannot survive there."""
     path = tmp_path / ".env"
-    path.write_text(rendered[host]["app/dotenv"])
+    path.write_text(dotenv_text(rendered[host]["environment"], HEADER))
     want = {
         name: value for name, value in expected(host, rendered[host]).items() if "${" not in value
     }
@@ -526,18 +533,43 @@ def test_python_dotenv_reads_it_as_projects_do(rendered, host, tmp_path, monkeyp
 
 def test_django_environ_reads_the_dotenv_file(rendered, host, tmp_path, monkeypatch):
     path = tmp_path / ".env"
-    path.write_text(rendered[host]["app/dotenv"])
+    path.write_text(dotenv_text(rendered[host]["environment"], HEADER))
     monkeypatch.setattr(environ.Env, "ENVIRON", {})
     environ.Env.read_env(str(path), overwrite=True)
     assert environ.Env.ENVIRON == expected(host, rendered[host])
 
 
-@pytest.mark.parametrize("script", ["app/manage", "certbot/issue", "certbot/deploy"])
+@pytest.mark.parametrize("script", ["app/manage", "app/run", "certbot/issue", "certbot/deploy"])
 def test_scripts_are_shell(texts, tmp_path, script):
     path = tmp_path / "script"
     path.write_text(texts[script])
     done = subprocess.run(["sh", "-n", path], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_value_of_the_sandbox_stays_one_argument_of_a_command(tmp_path):
+    hostile = ["it's", "$(reboot)", "`id`", 'a "b" c', "\\", "; reboot", "--uid=0", "x\ny", "*"]
+    template = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
+    template.filters.update(FilterModule().filters())
+    text = template.from_string((ROOT / "roles/app/templates/run.j2").read_text()).render(
+        ansible_managed="Ansible managed", app_name="mini", app_user="mini", app_root="/srv/mini",
+        app_shared="/srv/mini/shared", app_current="/srv/mini/current", app_directory="",
+        app_environment_file="/etc/mini/environment", app_venv="/srv/mini/current/.venv",
+        app_celery="", __app_sandbox={"LogExtraFields": hostile, "PrivateTmp": True},
+    )  # fmt: skip
+    path = tmp_path / "run"
+    path.write_text(text)
+    done = subprocess.run(["sh", "-n", path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    asked = text.replace("$(/usr/bin/id -u)", "0").replace("/usr/bin/systemd-run", "printf '%s\\0'")
+    path.write_text(asked)
+    done = subprocess.run(["sh", path, "echo", "a b"], capture_output=True, text=True, check=True)
+    told = done.stdout.split("\0")
+    given = [each for each in told if each.startswith("--property=LogExtraFields")]
+    assert given == [f"--property=LogExtraFields={value}" for value in hostile]
+    assert {"--property=PrivateTmp=true", "--property=User=mini", "--pipe"} <= set(told)
+    assert "--property=ReadWritePaths=/srv/mini/shared" in told
+    assert told[told.index("--") :] == ["--", "/usr/bin/env", "echo", "a b", ""]
 
 
 def test_each_certificate_is_issued_by_itself(rendered):

@@ -5,22 +5,25 @@ import json
 import re
 import socket
 import textwrap
+from contextlib import contextmanager
 
 import pytest
 from droplets import APP, ROOT, eventually
 
+# A unit that is there while a command of an operator runs; a step of a deploy has the same sandbox.
+COMMAND = f"{APP}-run-x.service"
 # The most exposed that each may be, as `systemd-analyze security` counts, and as shipped by Debian.
-TRIAL = f"{APP}-trial@x.service"
 BARS = {
     "gunicorn.service": 1.0,
     "gunicorn-handover.service": 1.0,
     "celery.service": 1.0,
     "celery-beat.service": 1.0,
-    TRIAL: 1.0,
+    COMMAND: 1.0,
     "nginx.service": 4.0,
     "postgresql@.service": 4.0,
     "redis-server.service": 1.1,
 }
+RUN = f"/usr/local/bin/{APP}-run"
 APPLICATION = ["gunicorn.service", "celery.service", "celery-beat.service"]
 SERVERS = ["nginx.service", "postgresql@.service", "redis-server.service"]
 
@@ -77,12 +80,27 @@ def exposure(host, *arguments):
     return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", told)[1])
 
 
+@contextmanager
+def a_command(host):
+    """Have a command of an operator run meanwhile; give the name of its unit."""
+    host.check_output(f"systemd-run --quiet --unit=command-x {RUN} sleep 60")
+    listed = f"systemctl list-units --plain --no-legend --state=active '{APP}-run-*'"
+    try:
+        yield eventually(lambda: host.check_output(listed).split()[:1])[0]
+    finally:
+        host.run(f"systemctl stop command-x '{APP}-run-*'")
+
+
 # --- What systemd says --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unit", BARS)
 def test_a_unit_is_hardly_exposed(host, door, name, figures, unit):
-    got = exposure(host, name(unit))
+    if unit == COMMAND:
+        with a_command(host) as running:
+            got = exposure(host, running)
+    else:
+        got = exposure(host, name(unit))
     before = "-"
     if unit in SERVERS:
         copy = "/run/stock.service"  # its own name would bring the drop-ins along
@@ -193,13 +211,23 @@ MAY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["gunicorn.service", "celery.service", TRIAL])
+def write(host, path, text):
+    """Write a file on the droplet."""
+    host.check_output(f"echo %s | base64 -d >{path}", base64.b64encode(text.encode()).decode())
+
+
+@pytest.fixture(scope="module", params=["gunicorn.service", "celery.service", COMMAND])
 def told(request, host, gateway):
-    """What came of each try, of a process in the sandbox of a unit."""
-    source = request.param.replace("@x.", "@.")
-    unit = host.file(f"/etc/systemd/system/{source}").content_string
-    release = host.check_output("basename $(readlink %s/current)", ROOT)
-    unit = unit.replace("%i", release)
+    """What came of each try, of a process in the sandbox of a unit, or of an operator's command."""
+    if request.param == COMMAND:
+        write(host, "/run/probe.py", textwrap.dedent(PROBE))
+        with socket.create_server(("", 0)) as server:
+            port = server.getsockname()[1]
+            ran = host.run(f"{RUN} python /run/probe.py {ROOT} {gateway} {port}")
+        host.check_output("rm /run/probe.py")
+        assert ran.rc == 0, ran.stderr
+        return json.loads(ran.stdout)
+    unit = host.file(f"/etc/systemd/system/{request.param}").content_string
     unit = re.sub(r"(?m)^(Type|Restart|KillMode|Requires|RuntimeMaxSec|Exec\w+)=.*\n", "", unit)
     unit = re.sub(r"(?m)^EnvironmentFile=.*$", f"EnvironmentFile=/etc/{APP}/environment", unit)
     with socket.create_server(("", 0)) as server:
@@ -214,9 +242,7 @@ def told(request, host, gateway):
             "/run/systemd/system/probe.service": unit,
             "/run/probe.py": textwrap.dedent(PROBE),
         }.items():
-            host.check_output(
-                f"echo %s | base64 -d >{path}", base64.b64encode(text.encode()).decode()
-            )
+            write(host, path, text)
         started = host.run("systemctl daemon-reload; systemctl start probe")
         assert started.rc == 0, host.run("journalctl --no-pager -n 30 -u probe").stdout
     host.check_output("rm /run/systemd/system/probe.service /run/probe.py")

@@ -1,0 +1,189 @@
+"""Commands in transient units, and programs whose output root reads."""
+
+import os
+import shlex
+import signal
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+from ansible_collections.clink.django_stack.plugins.module_utils import units
+
+SH = ["/bin/sh", "-c"]
+
+
+# --- Transient units ----------------------------------------------------------------------------
+
+
+def transient(**given):
+    told = {
+        "unit": "clinic-step.service", "user": "clinic", "directory": "/srv/clinic",
+        "command": ["/usr/bin/env", "python", "-c", "print()"], "properties": {}, "variables": {},
+        "limit": 60,
+    } | given  # fmt: skip
+    return units.transient(**told)
+
+
+def values(command, name):
+    start = f"--property={name}="
+    return [each.removeprefix(start) for each in command if each.startswith(start)]
+
+
+def test_a_command_runs_in_a_unit_of_a_user_and_ends_with_all_that_it_has_started():
+    command = transient()
+    assert command[0] == "/usr/bin/systemd-run"
+    assert {"--quiet", "--wait", "--pipe", "--collect", "--unit=clinic-step.service"} <= {*command}
+    assert values(command, "User") == values(command, "Group") == ["clinic"]
+    assert values(command, "WorkingDirectory") == ["/srv/clinic"]
+    assert values(command, "KillMode") == ["control-group"]
+    assert values(command, "RuntimeMaxSec") == ["60s"]
+    assert values(command, "TimeoutStopSec") == ["5s"]
+    assert values(command, "UMask") == ["0027"]
+    assert command[-4:] == ["/usr/bin/env", "python", "-c", "print()"]
+    assert command[-5] == "--"
+
+
+def test_the_units_own_properties_are_the_last_word():
+    sandbox = {"User": "root", "Group": "root", "KillMode": "none", "RuntimeMaxSec": "infinity"}
+    command = transient(properties=sandbox)
+    assert values(command, "User") == values(command, "Group") == ["clinic"]
+    assert values(command, "KillMode") == ["control-group"]
+    assert values(command, "RuntimeMaxSec") == ["60s"]
+
+
+def test_properties_are_written_as_systemd_reads_them():
+    told = units.assignments(
+        {"PrivateTmp": True, "ProtectHome": False, "CapabilityBoundingSet": "", "Nice": 5,
+         "ReadWritePaths": ["/a", "/b"], "SystemCallFilter": ("@x", "~@y @z"), "IPAddressDeny": []}
+    )  # fmt: skip
+    assert told == [
+        "PrivateTmp=true", "ProtectHome=false", "CapabilityBoundingSet=", "Nice=5",
+        "ReadWritePaths=/a", "ReadWritePaths=/b", "SystemCallFilter=@x", "SystemCallFilter=~@y @z",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("hostile", ["--uid=0", "-p", "--", "a b", "$(reboot)", "x\n--uid=0", "';"])
+def test_hostile_values_stay_one_argument(hostile):
+    command = transient(
+        command=[hostile, hostile], directory=hostile, variables={"X": hostile},
+        properties={"ReadWritePaths": [hostile]},
+    )  # fmt: skip
+    options, given = command[: command.index("--")], command[command.index("--") + 1 :]
+    assert given == [hostile, hostile]
+    assert f"--setenv=X={hostile}" in options
+    assert f"--property=WorkingDirectory={hostile}" in options
+    assert f"--property=ReadWritePaths={hostile}" in options
+    assert hostile not in options
+
+
+# --- Programs -----------------------------------------------------------------------------------
+
+
+def test_a_program_is_run_and_all_that_it_prints_is_returned():
+    told = units.run([*SH, "echo out; echo wrong >&2; exit 3"], 10)
+    assert (told.code, told.output) == (3, "out\nwrong\n")
+    assert 0 <= told.seconds < 5
+    assert units.run(["/bin/true"], 10).output == ""
+
+
+def test_a_program_gets_nothing_of_its_callers_but_what_it_needs(monkeypatch):
+    monkeypatch.setenv("PATH", "/srv/clinic/.venv/bin")
+    monkeypatch.setenv("SECRET", "x")
+    monkeypatch.setenv("LD_PRELOAD", "")
+    told = units.run(["/usr/bin/env"], 10).output.splitlines()
+    assert sorted(told) == ["LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    assert units.run(["/bin/pwd"], 10).output == "/\n"
+    assert units.run(["/bin/cat"], 10).output == "", "nobody types"
+
+
+def test_no_shell_reads_a_command():
+    assert units.run(["/bin/echo", "$(id)", ";", "`id`"], 10).output == "$(id) ; `id`\n"
+
+
+def test_a_program_that_does_not_end_is_killed():
+    told = units.run(["/bin/sleep", "60"], 0.3)
+    assert told.code != 0
+    assert 0.3 <= told.seconds < 5
+
+
+def test_a_program_that_ignores_signals_is_killed():
+    told = units.run([*SH, "trap '' TERM INT HUP; echo on; while :; do sleep 1; done"], 0.5)
+    assert told.code != 0
+    assert told.output == "on\n"
+    assert told.seconds < 5
+
+
+def test_endless_output_is_cut_and_its_end_is_kept():
+    begun = time.monotonic()
+    told = units.run(["/usr/bin/yes", "x" * 1000], 0.3)
+    assert told.code != 0
+    assert len(told.output) == units.KEPT
+    assert time.monotonic() - begun < 6
+    told = units.run([*SH, "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo the end"], 30)
+    assert told.code == 0
+    assert told.output.endswith("x\nthe end\n")
+    assert len(told.output) == units.KEPT
+
+
+def test_output_that_comes_all_at_once_is_read_to_its_end():
+    code = "import os; os.write(1, b'x' * 50_000); os.write(1, b'end')"
+    told = units.run([sys.executable, "-Ic", code], 10)
+    assert told.output == "x" * 50_000 + "end"
+
+
+@pytest.fixture
+def soon(monkeypatch, tmp_path):
+    """Have the rest of an output be waited for a moment; end the child that is left."""
+    monkeypatch.setattr(units, "REST", 0.2)
+    path = tmp_path / "pid"
+    yield path
+    with suppress(ProcessLookupError):
+        os.killpg(int(path.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "child", ["sleep 20", "yes", "while :; do echo; sleep 0.01; done", "trap '' TERM; sleep 20"]
+)
+@pytest.mark.parametrize(("parent", "code"), [("exit 0", 0), ("exec sleep 20", -9)])
+def test_a_child_that_keeps_the_pipe_hangs_nobody(soon, child, parent, code):
+    begun = time.monotonic()
+    script = f"setsid sh -c {shlex.quote(f'echo $$ >{soon}; {child}')} & {parent}"
+    told = units.run([*SH, script], 30 if code == 0 else 0.3)
+    assert told.code == code
+    assert time.monotonic() - begun < 5
+    assert len(told.output) <= units.KEPT
+
+
+@pytest.mark.parametrize("printed", ["\\377\\376", "\\0", "\\033[2J"])
+def test_output_may_be_any_bytes(printed):
+    told = units.run([*SH, f"printf {shlex.quote(printed)}; echo done"], 10)
+    assert told.code == 0
+    assert told.output.endswith("done\n")
+
+
+# --- What units tell ------------------------------------------------------------------------------
+
+
+def test_properties_are_read(monkeypatch):
+    asked = []
+
+    def run(command, limit):
+        asked.append(command)
+        return units.Result(0, "ActiveState=active\nExecStart={ a=b }\nnoise\nMainPID=5\n", 0.1)
+
+    monkeypatch.setattr(units, "run", run)
+    told = units.show("celery.service", "ActiveState", "MainPID")
+    assert told == {"ActiveState": "active", "ExecStart": "{ a=b }", "MainPID": "5"}
+    assert asked[0][:2] == ["/usr/bin/systemctl", "show"]
+    assert "--property=ActiveState,MainPID" in asked[0]
+
+
+def test_the_journal_is_read_from_the_second_on_in_which_a_unit_was_started(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        units, "run", lambda command, limit: asked.extend(command) or units.Result(0, "said", 0.1)
+    )
+    assert units.journal("gunicorn.service", 1000.9) == "said"
+    assert "--since=@1000" in asked
+    assert "--unit=gunicorn.service" in asked
