@@ -32,10 +32,20 @@ class ActionModule(ActionBase):
             {"roles": {"type": "list", "elements": "str", "required": True}}
         )
         roles = values.with_dependencies(arguments["roles"], ROLES)
+        rendered: dict[str, Any] = {}
+        for role in roles:
+            for name in role.first:
+                if name in variables:
+                    rendered[name] = self._render(variables[name])
+                    if values.is_wrong(name, rendered[name], role):
+                        self._hide(name)
         wanted = [name for role in roles for name in role.options]
-        # Whether a name is of another role is asked whatever roles are checked.
-        wanted.append("app_foreign_variables")
-        rendered = {name: self._render(variables[name]) for name in wanted if name in variables}
+        wanted.append("app_foreign_variables")  # for the names of any role
+        rendered |= {
+            name: self._render(variables[name])
+            for name in wanted
+            if name in variables and name not in rendered
+        }
         complaints = values.complaints(roles, rendered, variables)
         result["complaints"] = complaints
         result["changed"] = False
@@ -43,6 +53,14 @@ class ActionModule(ActionBase):
             result["failed"] = True
             result["msg"] = "\n".join(["Nothing was touched; please correct:", *complaints])
         return result
+
+    def _hide(self, name: str) -> None:
+        """Let a template that uses a variable fail, instead of using a wrong value."""
+        self._templar.available_variables = {
+            known: value
+            for known, value in self._templar.available_variables.items()
+            if known != name
+        }
 
     def _render(self, value: object) -> object:
         """Return a value with its templates rendered, or why it cannot be."""

@@ -395,7 +395,8 @@ def main() -> None:
     if module._diff:
         told["diff"] = [shown(each) for each in due]
     if module.check_mode:
-        module.exit_json(**told, service_was_running=True)
+        runs = not service or "start" not in due_of(service)
+        module.exit_json(**told, service_was_running=runs)
     try:
         install(due, module.params["validate"])
         verbs = due_of(service) if service else []

@@ -5,6 +5,8 @@ Plain functions, without Ansible: the action plugin `check_values` gives them th
 `roles/<role>/checks.yml` holds:
 
 * `prefix`: a pattern for the names that are the role's; without it, `<role>_`.
+* `first`: variables that are checked before others are rendered, because a template that uses them
+  may write a file. While one of them is wrong, what uses it is not rendered.
 * `checks`: a list. Each check has `name` (the variable), `should` (the end of "it should be ..."),
   rules, and where it is needed `secret: true` (no message shows the variable's value) and `when`
   (values that other variables must have, else the check is left out). All rules of a check must
@@ -69,6 +71,7 @@ class Role:
         checks: the checks of checks.yml.
         prefix: a pattern that the names of its variables match at their beginning.
         dependencies: short names of the roles that it depends on.
+        first: variables that are checked before what uses them is rendered.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Role:
     checks: list[Mapping[str, Any]] = field(default_factory=list)
     prefix: str = ""
     dependencies: list[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
 
     @property
     def secrets(self) -> set[str]:
@@ -109,6 +113,7 @@ def load_role(directory: Path) -> Role:
         options=options,
         checks=table.get("checks", []),
         prefix=table.get("prefix", f"{directory.name}_"),
+        first=table.get("first", []),
         dependencies=[
             dependency["role"].rsplit(".", 1)[-1]
             for dependency in read(directory / "meta" / "main.yml").get("dependencies", [])
@@ -310,6 +315,21 @@ def breaks(check: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
         return True
 
 
+def is_wrong(name: str, value: object, role: Role) -> bool:
+    """Return whether one variable of a role is wrong, whatever the others are.
+
+    Args:
+        name: of the variable.
+        value: rendered, or Unresolved.
+        role: whose variable it is.
+    """
+    return (
+        isinstance(value, Unresolved)
+        or bool(mistyped(value, role.options[name]))
+        or any(breaks(check, {name: value}) for check in role.checks if check["name"] == name)
+    )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that is most like another one; empty where none is like it."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)), "")
@@ -355,6 +375,14 @@ def complaints(
                 wrong.add(name)
             else:
                 usable[name] = values[name]
+    for role in roles:
+        for check in role.checks:
+            if check["name"] in role.options and breaks(check, usable):
+                line = f"{check['name']}: it should be {check['should']}"
+                if check["name"] not in role.secrets:
+                    line += f", not {json.dumps(usable[check['name']], default=str)}"
+                lines.append(line)
+                wrong.add(check["name"])
     for name, (failure, secret) in unresolved.items():
         if failure.undefined in wrong or failure.undefined in unresolved:
             continue  # it is derived from a variable that has a line of its own
@@ -363,13 +391,6 @@ def complaints(
         else:
             reason = "what cannot be rendered" + ("" if secret else f" ({failure.reason})")
         lines.append(f"{name}: its template uses {reason}")
-    for role in roles:
-        for check in role.checks:
-            if check["name"] in role.options and breaks(check, usable):
-                line = f"{check['name']}: it should be {check['should']}"
-                if check["name"] not in role.secrets:
-                    line += f", not {json.dumps(usable[check['name']], default=str)}"
-                lines.append(line)
     lines += complaints_about_names(roles, names, values, renamed or {})
     return lines
 

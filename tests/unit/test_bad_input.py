@@ -546,6 +546,15 @@ def test_what_is_derived_from_a_missing_value_is_not_a_complaint_of_its_own(chec
     assert [line.split(":")[0] for line in lines] == ["app_name"]
 
 
+@pytest.mark.parametrize("place", ["secrets", None, "{}/../x", "{}/a b"])
+def test_nothing_is_written_where_the_secrets_cannot_be(checker, tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    place = place and place.format(tmp_path / "x")
+    lines = checker.message({"app_secrets": place}, ["app"]).splitlines()[1:]
+    assert {line.split(":")[0] for line in lines} == {"app_secrets"}
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_every_complaint_says_what_should_be(checker):
     message = checker.message(
         {"redis_port": 70000, "ufw_logging": "loud", "app_domains": ["x y"], "nginx_hsts": 1}, ROLES
