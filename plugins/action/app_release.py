@@ -26,8 +26,6 @@ URL = re.compile(r"https?://")
 class ActionModule(ActionBase):
     """Adds to the module's arguments what only the control machine knows."""
 
-    TRANSFERS_FILES = True
-
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:

@@ -161,7 +161,7 @@ build:
 report:
   description: A sentence on what is live now; for O(state=listed) the table of the releases.
   type: str
-  returned: state=active, state=listed
+  returned: state=active, state=finished, state=listed
 holder:
   description: The other run that holds the lock, which the action plugin asks about.
   type: dict
@@ -509,11 +509,12 @@ class Deploy:
         """Remove the oldest releases and what is half-made, and unlock."""
         self.held()
         host, keep = self.host, int(self.given["application"]["keep"])
-        live = host.live()
-        for name in releases.pruned(host.record(), host.present(), host.built(), live, keep):
+        live, record = host.live(), host.record()
+        for name in releases.pruned(record, host.present(), host.built(), live, keep):
             host.remove(host.releases / name)
         self.free()
-        return {"release": live, "live": live, "due": False, "changed": False}
+        report = f"{host.name} runs release {live}, live since {record.get('since', '-')}"
+        return {"release": live, "live": live, "due": False, "changed": False, "report": report}
 
     def listed(self) -> dict[str, Any]:
         """Tell what there is."""
