@@ -82,10 +82,12 @@ class Steps:
             StepError: it failed, or its time was over.
         """
         self.settle()
-        sandbox = {**self.application["sandbox"], "Nice": "5"}  # others are being served
+        sandbox: dict[str, Any] = {**self.application["sandbox"], "Nice": "5"}  # others are served
         for name, value in properties.items():
-            both = isinstance(value, list) and name in sandbox
-            sandbox[name] = [*sandbox[name], *value] if both else value
+            if isinstance(value, list) and name in sandbox:
+                own = sandbox[name]  # app_sandbox may have one text or a list of them
+                value = [*(own if isinstance(own, list) else [own]), *value]
+            sandbox[name] = value
         argv = units.transient(
             self.unit(), user, str(directory), command,
             properties=sandbox, variables=variables, limit=self.limit,
@@ -128,7 +130,7 @@ class Steps:
         """
         home = self.host.cache / "source"
         variables = {"FETCH_CHECK": "yes" if check else ""}
-        special: dict[str, object] = {}
+        special: dict[str, Any] = {}
         if agent:  # its socket lies in the /tmp of the host, which a private one would hide
             variables |= {"SSH_AUTH_SOCK": agent, "TMPDIR": str(home)}
             special = {"PrivateTmp": False}

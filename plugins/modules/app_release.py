@@ -64,6 +64,24 @@ options:
       - The variables of the release's processes. The action plugin of this name renders them, and
         the module gets the texts.
     type: dict
+  source:
+    description: Where the code comes from, as C(app_source); the action plugin sends a local one.
+    type: dict
+  install_environment:
+    description: Variables of the steps that fetch and install, as C(app_install_environment).
+    type: dict
+  settings:
+    description: What processes read besides the environment; a change of it is a new environment.
+    type: list
+    elements: raw
+  recipe:
+    description: How a release is built; a change of it is a new release.
+    type: list
+    elements: raw
+  build:
+    description: For O(state=prepared), whether a local source is sent to the host.
+    type: bool
+    default: false
   enforced:
     description: Whether the environment's files are compared with the description, too.
     type: bool

@@ -663,6 +663,14 @@ def test_the_application_has_its_secrets_and_writes_where_it_is_told(steps, host
     assert f"--setenv=APP_CARRY={TWO}" in command
 
 
+@pytest.mark.parametrize("own", ["/srv/exports", ["/srv/exports"]])
+def test_what_the_sandbox_allows_is_kept(steps, host, systemd, own):
+    steps.application["sandbox"] = {"ReadWritePaths": own}
+    steps.trial(host.releases / ONE, host.environment_file)
+    told = property_of(systemd.commands[0], "ReadWritePaths")
+    assert told == ["/srv/exports", str(host.root / "shared")]
+
+
 def test_a_step_that_fails_is_named_among_those_that_were_asked_for(steps, host, systemd):
     output = "step: imports\nstep: check\nstep: fetch\nwrong\n"
     systemd.results = [units.Result(1, output, 1.0)]
