@@ -70,7 +70,8 @@ options:
   service:
     description:
       - The unit that reads the files. It is enabled, and started if it does not run. One that runs
-        is left to the handlers.
+        is left to the handlers, and one whose conditions this host does not meet (C(Condition...=)
+        in the unit, as of systemd-timesyncd in a container) stays as it is.
     type: str
 author:
   - The engineers of django_stack
@@ -330,9 +331,13 @@ def install(due: list[dict[str, Any]], validate: list[str]) -> None:
 
 def due_of(service: str) -> list[str]:
     """Return what systemctl must do so that a service runs now and at boot."""
-    told = units.show(service, "ActiveState", "UnitFileState")
+    told = units.show(
+        service, "ActiveState", "UnitFileState", "ConditionResult", "ConditionTimestamp"
+    )
     due = ["enable"] if told.get("UnitFileState") == "disabled" else []
-    return [*due, *(["start"] if told.get("ActiveState") in ("inactive", "failed") else [])]
+    stopped = told.get("ActiveState") in ("inactive", "failed")
+    unfit = told.get("ConditionTimestamp") and told.get("ConditionResult") == "no"
+    return [*due, *(["start"] if stopped and not unfit else [])]
 
 
 def serve(service: str, due: list[str]) -> None:
