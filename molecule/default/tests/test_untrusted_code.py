@@ -27,7 +27,11 @@ HOOKS = {
 STAGES = {"build", "import", "migration", "before_migrate", "after_switch", "web"}
 IN_TIME = 90  # s that a rollback takes at most, whatever the live release does
 # What a build leaves that root must not follow, and what a refused deploy says of it.
-SABOTAGE = {"packages": "should be a directory", "depth": "levels of directories"}
+SABOTAGE = {
+    "packages": "should be a directory",
+    "shared": "app_shared_directories",
+    "depth": "levels of directories",
+}
 
 # Another application on the host, as this role lays it out; and a deploy key of this one.
 NEIGHBOUR = f"""

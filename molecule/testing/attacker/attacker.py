@@ -152,9 +152,7 @@ def attack(stage):
 
 def spoil(release, sabotage):
     """Leave traps in a release that is being built."""
-    for name, target in {".complete": "/etc/cron.d/attacked", ".shared": "/etc/cron.d"}.items():
-        if not os.path.lexists(release / name):
-            (release / name).symlink_to(target)
+    (release / ".complete").symlink_to("/etc/cron.d/attacked")
     os.mkfifo(release / "pipe")
     for path in (release / ".venv").rglob("django/**/*.py"):
         if path.stat().st_uid == 0:  # it is the live release's, too
@@ -164,6 +162,8 @@ def spoil(release, sabotage):
     if sabotage == "packages":
         (release / ".venv").rename(release / "venv")
         (release / ".venv").symlink_to("/etc")
+    elif sabotage == "shared":
+        (release / ".shared").symlink_to("/etc/skel")
     elif sabotage == "depth":
         for _ in range(400):
             os.mkdir("d")
