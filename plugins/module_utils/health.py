@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import threading
+from contextlib import suppress
 
-TIMEOUT = 30.0  # seconds
+TIMEOUT = 30.0  # seconds that an answer takes at most, as a whole
 
 
 def ask(connected: socket.socket, name: str, path: str) -> http.client.HTTPResponse:
@@ -36,6 +38,28 @@ def gunicorn(path: str) -> socket.socket:
     return connected
 
 
+def answer_of(connected: socket.socket, name: str, path: str) -> tuple[int, str, str]:
+    """Return the status, its reason and the text of the answer to a request.
+
+    The time of a socket begins anew with each byte, and a hostile application may send one now and
+    then; so the connection is shut down after TIMEOUT seconds.
+    """
+
+    def shut() -> None:
+        with suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(TIMEOUT, shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        with connected:
+            answer = ask(connected, name, path)
+            return answer.status, answer.reason, answer.read(2000).decode(errors="replace")
+    finally:
+        timer.cancel()
+
+
 def wrong_with(name: str, path: str, scheme: str, behind: str) -> str:
     """Return what is wrong with the site's answer; nothing if its status is from 200 to 399.
 
@@ -46,12 +70,11 @@ def wrong_with(name: str, path: str, scheme: str, behind: str) -> str:
         behind: Gunicorn's socket: it is asked where nginx asks for a password.
     """
     try:
-        answer = ask(nginx(name, scheme), name, path)
-        if answer.status == 401:
-            answer = ask(gunicorn(behind), name, path)
-        text = answer.read(2000).decode(errors="replace")
+        status, reason, text = answer_of(nginx(name, scheme), name, path)
+        if status == 401:
+            status, reason, text = answer_of(gunicorn(behind), name, path)
     except (OSError, http.client.HTTPException) as error:
         return f"GET {scheme}://{name}{path}: {error}"
-    if 200 <= answer.status < 400:
+    if 200 <= status < 400:
         return ""
-    return f"GET {scheme}://{name}{path}: {answer.status} {answer.reason}\n{text}"
+    return f"GET {scheme}://{name}{path}: {status} {reason}\n{text}"

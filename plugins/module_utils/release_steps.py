@@ -207,6 +207,7 @@ class Steps:
         Raises:
             StepError: the build has left no directory there.
         """
+        self.host.remove(path / ".complete")  # a build that left one would count as complete
         os.chown(path, 0, 0, follow_symlinks=False)
         os.chmod(path, 0o755)
         venv = path / ".venv"

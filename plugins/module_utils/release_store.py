@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 import stat
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import releases, units
+from ansible_collections.clink.django_stack.plugins.module_utils import releases, trees, units
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
 
 PATIENCE = 60.0  # seconds that a step of a run that is dead gets to end
@@ -109,7 +111,8 @@ class Host:
             except OSError:
                 return False
             kinds = stat.S_ISDIR(directory.st_mode) and stat.S_ISREG(mark.st_mode)
-            return kinds and directory.st_uid == mark.st_uid == 0
+            # A build can give that name to a file of root's, one of the packages that are linked.
+            return kinds and directory.st_uid == mark.st_uid == 0 and mark.st_nlink == 1
 
         names = [name for name in self.present() if releases.NAME.match(name) and sealed(name)]
         live = self.live()  # complete, whatever has made it
@@ -155,25 +158,19 @@ class Host:
             raise ReleaseError(f"{' '.join(command[:4])}: {done.output.strip()}")
 
     def give(self, path: Path, user: str) -> None:
-        """Give a release to a user for a step; its virtual environment stays as it is.
-
-        No process of these users goes on then, and chown(1) follows no link.
-        """
-        entries = [str(each) for each in path.iterdir() if each.name != ".venv"]
-        if entries:
-            self.tool("/usr/bin/chown", "-hR", f"{user}:{user}", "--", *entries)
-        self.tool("/usr/bin/chown", "-h", f"{user}:{user}", "--", str(path))
+        """Give a release to a user for a step; its virtual environment stays as it is."""
+        account = pwd.getpwnam(user)
+        trees.give(path, account.pw_uid, account.pw_gid, skip={".venv"})
 
     def seal(self, path: Path) -> None:
         """Give a release to root for good: everybody who comes to it reads, nobody writes.
 
         Raises:
-            ReleaseError: the path is no directory: chmod(1) would follow a link that it is given.
+            ReleaseError: the path is no directory, or a file in it has a name elsewhere.
         """
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             raise ReleaseError(f"{path} should be a directory, and is not")
-        self.tool("/usr/bin/chown", "-hR", "root:root", "--", str(path))
-        self.tool("/usr/bin/chmod", "-R", "u=rwX,go=rX,ug-s", "--", str(path))
+        trees.seal(path)
 
     def mark(self, path: Path) -> None:
         """Mark a sealed release as complete, whatever the source has left there."""
@@ -200,11 +197,15 @@ class Host:
         if self.releases.is_symlink():
             raise ReleaseError(f"{self.releases} is a link; it should be a directory")
         inside = [self.releases / name for name in self.present()]
+        known: Counter[trees.Inode] | None = None
         for entry in [*self.root.iterdir(), *inside]:
             told = os.lstat(entry)
             if told.st_uid == 0 or entry.name == shared or stat.S_ISSOCK(told.st_mode):
                 continue
             if stat.S_ISDIR(told.st_mode):
-                self.seal(entry)
+                known = trees.names_in(self.root) if known is None else known
+                trees.seal(
+                    entry, known
+                )  # an earlier version linked files of one release to another
             else:
                 os.chown(entry, 0, 0, follow_symlinks=False)

@@ -69,7 +69,7 @@ def transient(
         "Group": user,
         "WorkingDirectory": directory,
         "UMask": "0027",
-        "KillMode": "control-group",
+        "KillMode": "mixed",  # what the command has left is killed at once, deaf to signals or not
         "TimeoutStopSec": f"{STOPPING}s",
         "RuntimeMaxSec": f"{limit}s",
     }

@@ -180,6 +180,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import release_hints, releases
 from ansible_collections.clink.django_stack.plugins.module_utils.release_steps import (
+    StepError,
     Steps,
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.release_store import (
@@ -190,6 +191,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.release_store i
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
 
 MOMENT = 2.0  # seconds that a module of another run gets to end
+ROLLBACK = 60  # seconds that a step of a rollback gets: the live release may hinder it
 
 
 class Deploy:
@@ -315,9 +317,9 @@ class Deploy:
         new = name not in self.host.built()
         environment = self.host.environment_file
         try:
-            if new and not request.get("laid_out"):
+            path = self.host.releases / name
+            if new and not (request.get("laid_out") and path.is_dir()):
                 self.receive()
-                path = self.host.releases / name
                 built = self.steps.build(path, request["live"], request["revision"])
                 request["entry"]["packages"] = built
                 request["laid_out"] = True
@@ -397,7 +399,18 @@ class Deploy:
         hours = int(settings["static_keep"])
         carry = releases.carried(record, self.host.built(), request["live"], hours)
         migrated = releases.migrated_after(record, name)
-        told = self.steps.django(path, steps, environment, writes, carry, migrated)
+        try:
+            told = self.steps.django(path, steps, environment, writes, carry, migrated)
+        except StepError as error:
+            if request["kind"] != "rollback":
+                raise
+            # The live release may be hostile: it runs as the same user and has the same database.
+            hint = release_hints.HINTS[error.step][1]
+            self.module.warn(
+                f"{hint} The rollback goes on without Django: the record of the releases says "
+                "which migrations have run, and no static files of other releases are copied."
+            )
+            told = {"behind": migrated}
         if told.get("behind") and not self.given["past_migrations"]:
             raise ReleaseError(
                 f"{', '.join(told['behind'])}: these migrations have run, and the release {name} "
@@ -422,6 +435,8 @@ class Deploy:
 
     def active(self) -> dict[str, Any]:
         """Install the environment and make the requested release live."""
+        if self.given["request"] == "rollback":
+            self.steps.limit = min(self.steps.limit, ROLLBACK)
         if self.given["request"] != "source":
             told = self.requested()
             if "holder" in told or not told["due"]:
@@ -584,6 +599,8 @@ def main() -> None:
         if state in ("requested", "prepared", "active"):
             deploy.give_up()
         module.fail_json(msg=str(error), step=getattr(error, "step", ""))
+    except OSError as error:  # such as a disk that the application has filled
+        module.fail_json(msg=f"{error.strerror}: {error.filename or 'no file named'}", step="")
     module.exit_json(**told)
 
 

@@ -10,6 +10,8 @@ description:
     unit named in C(handover) serves while the other one restarts -, where there is memory for both.
     The others are told to restart and not waited for, since a Celery worker ends its tasks first.
   - Then the Celery worker is pinged, and the site is asked for a page.
+  - With O(force=true) none of that can be hindered by the processes that run now. Should it fail,
+    all of them are killed and the services are started from nothing, which is a pause of seconds.
 options:
   application:
     description: The application, as the role C(app) describes it in C(vars/main.yml).
@@ -40,6 +42,12 @@ options:
         default: 0
   outdated:
     description: Whether only services that are older than one of their files are restarted.
+    type: bool
+    default: false
+  force:
+    description:
+      - Whether all processes of the services are killed if the services do not restart or the site
+        does not answer. For a rollback, whose live release may be hostile.
     type: bool
     default: false
   worker:
@@ -198,6 +206,70 @@ def ping(application: dict[str, Any], worker: str) -> list[str]:
     return []
 
 
+def start_afresh(services: list[dict[str, Any]]) -> None:
+    """Kill all processes of the services and start them.
+
+    Raises:
+        ServiceError: one of them does not start.
+    """
+    names = [service["unit"] for service in services]
+    handovers = [service["handover"] for service in services if service["handover"]]
+    # All at once: the processes have one user, and those that stay could stop the new ones.
+    units.systemctl("kill", "--signal=SIGKILL", *names, *handovers)
+    units.systemctl("stop", *names, *handovers, limit=STARTING)
+    for name in names:
+        restart(name)
+
+
+def see_site(site: dict[str, Any]) -> None:
+    """Ask the site for its page, some times.
+
+    Raises:
+        ServiceError: no answer was a good one; with what was wrong with the last.
+    """
+    wrong = ""
+    for _ in range(TRIES):
+        wrong = health.wrong_with(site["name"], site["path"], site["scheme"], site["socket"])
+        if not wrong:
+            return
+        time.sleep(1)
+    raise ServiceError(wrong)
+
+
+def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
+    """Restart services and ask whether they work; return what there is to tell.
+
+    Raises:
+        ServiceError: one of them does not.
+    """
+    told: list[str] = []
+    asked = bool(due) or not given["outdated"]
+    try:
+        for each in due:
+            if each["handover"]:
+                told += hand_over(each)
+            else:
+                units.systemctl("restart", "--no-block", each["unit"])
+        if given["worker"] and asked:
+            told += ping(given["application"], given["worker"])
+        if given["site"] and asked:
+            see_site(given["site"])
+    except ServiceError as error:
+        if not given["force"]:
+            raise
+        first = str(error).splitlines()[0]
+        told.append(f"All processes of the services were killed, and started again: {first}")
+        start_afresh(due)
+        if given["site"]:
+            see_site(given["site"])
+        if given["worker"]:
+            try:
+                told += ping(given["application"], given["worker"])
+            except ServiceError as silent:  # the broker holds what the other release has left
+                told.append(str(silent))
+    return told
+
+
 def main() -> None:
     """Run the module."""
     page = {name: {"type": "str", "required": True} for name in ("name", "path", "socket")}
@@ -215,6 +287,7 @@ def main() -> None:
                 "type": "list", "elements": "dict", "default": [], "options": service,
             },
             "outdated": {"type": "bool", "default": False},
+            "force": {"type": "bool", "default": False},
             "worker": {"type": "str", "default": ""},
             "site": {"type": "dict", "options": {**page, "scheme": scheme}},
         },
@@ -227,29 +300,10 @@ def main() -> None:
         if not given["outdated"] or units.outdated(each["unit"], each["files"])
     ]
     names = [each["unit"] for each in due]
-    told: list[str] = []
     if module.check_mode:
-        module.exit_json(changed=bool(due), restarted=names, told=told)
+        module.exit_json(changed=bool(due), restarted=names, told=[])
     try:
-        for each in due:
-            if each["handover"]:
-                told += hand_over(each)
-            else:
-                units.systemctl("restart", "--no-block", each["unit"])
-        if given["worker"] and (due or not given["outdated"]):
-            told += ping(given["application"], given["worker"])
-        if given["site"] and (due or not given["outdated"]):
-            wrong = ""
-            for _ in range(TRIES):
-                wrong = health.wrong_with(
-                    given["site"]["name"], given["site"]["path"],
-                    given["site"]["scheme"], given["site"]["socket"],
-                )  # fmt: skip
-                if not wrong:
-                    break
-                time.sleep(1)
-            if wrong:
-                raise ServiceError(wrong)
+        told = work(given, due)
     except ServiceError as error:
         module.fail_json(msg=str(error), restarted=names, step="services")
     for each in told:

@@ -6,6 +6,7 @@ What gives files to another user needs root, as the module does on a host.
 import json
 import os
 import stat
+import struct
 import subprocess
 
 import pytest
@@ -390,6 +391,114 @@ def test_what_is_removed_is_the_link_and_not_what_it_leads_to(host, release, vic
     (host.releases / TWO).symlink_to(victim)
     for name in (ONE, TWO, THREE):  # the last one is not there
         host.remove(host.releases / name)
+    assert host.present() == []
+
+
+# --- Files with several names, and other things that a build leaves -----------------------------
+
+
+def packages(host, release, user=BUILDER):
+    """Lay out a live release, and another one that links its packages, as a build does."""
+    live, new = release(ONE), release(TWO, complete=False)
+    (live / ".venv" / "lib").mkdir(parents=True)
+    module = live / ".venv" / "lib" / "django.py"
+    module.write_text("original")
+    host.seal(live)
+    (new / ".venv" / "lib").mkdir(parents=True)
+    os.link(module, new / ".venv" / "lib" / "django.py")
+    for path in (new, new / ".venv", new / ".venv" / "lib"):
+        chown(path, user)
+    return live, new
+
+
+@as_root
+def test_a_package_that_a_build_moves_out_stays_roots(host, release):
+    live, new = packages(host, release)
+    (new / ".venv" / "lib" / "django.py").rename(new / "moved.py")  # as the build user can
+    host.seal(new / ".venv")
+    host.give(new, USER)
+    assert os.lstat(new).st_uid == uid(USER)
+    assert os.lstat(new / "moved.py").st_uid == os.lstat(live / ".venv/lib/django.py").st_uid == 0
+    host.seal(new)
+    assert owners(new) == {0}
+
+
+@as_root
+def test_a_package_that_a_build_names_complete_completes_nothing(host, release):
+    live, new = packages(host, release)
+    (new / ".venv" / "lib" / "django.py").rename(new / ".complete")
+    chown(new, "root")
+    host.current.symlink_to(f"releases/{live.name}")
+    assert host.built() == [live.name]
+
+
+@as_root
+def test_files_with_two_names_in_a_release_are_given_and_sealed(host, release):
+    directory = release(ONE, complete=False)
+    (directory / "one").write_text("x")
+    (directory / "sub").mkdir()
+    os.link(directory / "one", directory / "sub" / "two")
+    host.give(directory, USER)
+    assert owners(directory) == {uid(USER)}
+    host.seal(directory)
+    assert owners(directory) == {0}
+
+
+@as_root
+def test_a_file_of_another_that_is_linked_into_a_release_is_not_taken(host, release, tmp_path):
+    foreign = tmp_path / "foreign"
+    foreign.write_text("x")
+    foreign.chmod(0o600)
+    chown(foreign, USER)
+    directory = release(ONE, complete=False)
+    os.link(foreign, directory / "link")
+    host.give(directory, BUILDER)
+    with pytest.raises(ReleaseError, match="is a hard link to a file outside of"):
+        host.seal(directory)
+    told = foreign.stat()
+    assert (told.st_uid, stat.S_IMODE(told.st_mode)) == (uid(USER), 0o600)
+
+
+@as_root
+def test_access_lists_pipes_and_sockets_are_sealed_without_being_opened(host, release):
+    directory = release(ONE, complete=False)
+    (directory / "file").touch()
+    (directory / "sub").mkdir(mode=0o000)
+    os.mkfifo(directory / "pipe")
+    acl = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, permission, identifier)
+        for tag, permission, identifier in [
+            (1, 6, 0xFFFFFFFF), (2, 6, uid(USER)), (4, 4, 0xFFFFFFFF), (16, 6, 0xFFFFFFFF),
+            (32, 4, 0xFFFFFFFF),
+        ]
+    )  # fmt: skip
+    try:
+        os.setxattr(directory / "file", "system.posix_acl_access", acl)
+        os.setxattr(directory / "sub", "system.posix_acl_default", acl)
+    except OSError:
+        pytest.skip("the file system has no access control lists")
+    host.give(directory, USER)
+    host.seal(directory)
+    for path in (directory / "file", directory / "sub"):
+        assert not [each for each in os.listxattr(path) if "acl" in each]
+    modes = [stat.S_IMODE(os.lstat(directory / name).st_mode) for name in ("file", "sub", "pipe")]
+    assert modes == [0o644, 0o755, 0o644]
+
+
+@as_root
+def test_a_release_without_a_bottom_is_refused(host, release):
+    directory = release(ONE, complete=False)
+    deep = os.open(directory, os.O_RDONLY)
+    for _ in range(1000):
+        os.mkdir("d", dir_fd=deep)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = deeper
+    os.close(deep)
+    for change in (host.seal, lambda path: host.give(path, USER)):
+        with pytest.raises(ReleaseError, match="levels of directories"):
+            change(directory)
+    host.remove(directory)
     assert host.present() == []
 
 

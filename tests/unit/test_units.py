@@ -36,7 +36,7 @@ def test_a_command_runs_in_a_unit_of_a_user_and_ends_with_all_that_it_has_starte
     assert {"--quiet", "--wait", "--pipe", "--collect", "--unit=clinic-step.service"} <= {*command}
     assert values(command, "User") == values(command, "Group") == ["clinic"]
     assert values(command, "WorkingDirectory") == ["/srv/clinic"]
-    assert values(command, "KillMode") == ["control-group"]
+    assert values(command, "KillMode") == ["mixed"]
     assert values(command, "RuntimeMaxSec") == ["60s"]
     assert values(command, "TimeoutStopSec") == ["5s"]
     assert values(command, "UMask") == ["0027"]
@@ -48,7 +48,7 @@ def test_the_units_own_properties_are_the_last_word():
     sandbox = {"User": "root", "Group": "root", "KillMode": "none", "RuntimeMaxSec": "infinity"}
     command = transient(properties=sandbox)
     assert values(command, "User") == values(command, "Group") == ["clinic"]
-    assert values(command, "KillMode") == ["control-group"]
+    assert values(command, "KillMode") == ["mixed"]
     assert values(command, "RuntimeMaxSec") == ["60s"]
 
 

@@ -26,6 +26,7 @@ from django.utils.module_loading import import_string
 TEXT = {".css", ".js", ".mjs", ".svg", ".json", ".map", ".txt", ".xml"}
 LOCK = 0x646A616E676F  # "django": the advisory lock of PostgreSQL that two migrations contend for
 NO_LOCK = "55P03"  # PostgreSQL: lock_not_available
+LOOK = "10s"  # that a question to the database takes at most
 
 release = Path(os.environ["APP_RELEASE"])
 served = release / ".staticfiles"
@@ -158,26 +159,40 @@ def carry() -> None:
 
     Only what each collected itself, so that nothing is handed on for ever. A copy, because the
     files of a release that is complete are root's, and the kernel lets nobody else link them.
+    The other release may be hostile: only regular files below its directory are copied.
     """
     for name in os.environ["APP_CARRY"].split():
-        other = release.parent / name
-        own = other / ".static-own"
-        if other == release or not (served.exists() and own.exists()):
+        other = Path(os.path.realpath(release.parent / name))
+        own, directory = other / ".static-own", other / ".staticfiles"
+        if name == release.name or not served.exists() or own.is_symlink() or not own.is_file():
             continue
-        for path in own.read_text().splitlines():
-            if not (served / path).exists():
+        for path in own.read_text(errors="replace").replace("\0", "").splitlines():
+            source = Path(os.path.realpath(directory / path))  # of a link, where it leads
+            if source != directory / path or directory not in source.parents:
+                continue
+            if source.is_file() and not (served / path).exists():
                 (served / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                shutil.copy2(other / ".staticfiles" / path, served / path)
+                shutil.copy2(source, served / path)
 
 
 def behind() -> None:
-    """Name the migrations that the database has and this release does not know."""
+    """Name the migrations that the database has and this release does not know.
+
+    The live release may hold locks, and a rollback waits for none of them for long.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, false)", [LOOK])
     loader = MigrationLoader(None)
     known = {".".join(migration) for migration in loader.disk_migrations}
     labels = {config.label for config in apps.get_app_configs()}
     ran = {name for name in applied() if name.partition(".")[0] in labels}
     ran |= set(os.environ["APP_MIGRATED"].split()) & applied()
     told["behind"] = sorted(ran - known)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("RESET statement_timeout")  # of a connection that a pool keeps
 
 
 for step in os.environ["APP_STEPS"].split():
