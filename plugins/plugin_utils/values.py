@@ -5,6 +5,7 @@ Plain functions, without Ansible: the action plugin `check_values` gives them th
 `roles/<role>/checks.yml` holds:
 
 * `prefix`: a pattern for the names that are the role's; without it, `<role>_`.
+* `renamed`: new names of variables by the old names that earlier versions had.
 * `first`: variables that are checked before others are rendered, because a template that uses them
   may write a file. While one of them is wrong, what uses it is not rendered.
 * `checks`: a list. Each check has `name` (the variable), `should` (the end of "it should be ..."),
@@ -72,6 +73,7 @@ class Role:
         prefix: a pattern that the names of its variables match at their beginning.
         dependencies: short names of the roles that it depends on.
         first: variables that are checked before what uses them is rendered.
+        renamed: new names by old ones, of variables that an earlier version had.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Role:
     prefix: str = ""
     dependencies: list[str] = field(default_factory=list)
     first: list[str] = field(default_factory=list)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def secrets(self) -> set[str]:
@@ -114,6 +117,7 @@ def load_role(directory: Path) -> Role:
         checks=table.get("checks", []),
         prefix=table.get("prefix", f"{directory.name}_"),
         first=table.get("first", []),
+        renamed=table.get("renamed", {}),
         dependencies=[
             dependency["role"].rsplit(".", 1)[-1]
             for dependency in read(directory / "meta" / "main.yml").get("dependencies", [])
@@ -344,7 +348,6 @@ def complaints(
     roles: Iterable[Role],
     values: Mapping[str, Any],
     names: Iterable[str] = (),
-    renamed: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return one line for each wrong value of several roles.
 
@@ -353,7 +356,6 @@ def complaints(
         values: rendered values, or Unresolved, by the names of variables; what is not defined is
             not there.
         names: of all variables of the host, for those that nobody knows.
-        renamed: new names by old ones, of variables that an earlier version had.
     """
     roles, names = list(roles), list(names)
     lines: list[str] = []
@@ -391,7 +393,7 @@ def complaints(
         else:
             reason = "what cannot be rendered" + ("" if secret else f" ({failure.reason})")
         lines.append(f"{name}: its template uses {reason}")
-    lines += complaints_about_names(roles, names, values, renamed or {})
+    lines += complaints_about_names(roles, names, values)
     return lines
 
 
@@ -399,7 +401,6 @@ def complaints_about_names(
     roles: list[Role],
     names: list[str],
     values: Mapping[str, Any],
-    renamed: Mapping[str, str],
 ) -> list[str]:
     """Return one line for each variable that begins like a role's and that no role knows."""
     known = {name for role in roles for name in role.options}
@@ -409,8 +410,8 @@ def complaints_about_names(
     for role in roles:
         for name in unknown_names(role, names, known | foreign):
             foreign.add(name)
-            if name in renamed:
-                lines.append(f"{name}: this variable is now called {renamed[name]}")
+            if name in role.renamed:
+                lines.append(f"{name}: this variable is now called {role.renamed[name]}")
                 continue
             alike = nearest(name, role.options)
             lines.append(

@@ -579,10 +579,18 @@ def test_a_service_checks_the_description_of_its_application(checker, role):
 
 
 def test_an_old_name_is_told_its_new_one():
-    role = values.Role("x", {"x_new": {}}, prefix="x_")
-    assert values.complaints([role], {}, ["x_old"], {"x_old": "x_new"}) == [
-        "x_old: this variable is now called x_new"
-    ]
+    role = values.Role("x", {"x_new": {}}, prefix="x_", renamed={"x_old": "x_new"})
+    assert values.complaints([role], {}, ["x_old"]) == ["x_old: this variable is now called x_new"]
+
+
+def test_old_names_lead_to_variables_that_are_there(checker):
+    roles = [values.load_role(ROOT / "roles" / role) for role in ["app_description", *ROLES]]
+    known = {name for role in roles for name in role.options}
+    renamed = {old: new for role in roles for old, new in role.renamed.items()}
+    assert renamed and set(renamed.values()) <= known and not set(renamed) & known
+    message = checker.message(dict.fromkeys(renamed, "x"), ROLES)
+    for old, new in renamed.items():
+        assert f"{old}: this variable is now called {new}" in message.splitlines()
 
 
 @pytest.mark.parametrize("role", ["app_description", *ROLES])
