@@ -442,7 +442,7 @@ GOOD = {
     },
     "sandbox": {
         "app_sandbox": {
-            "MemoryDenyWriteExecute": False, "IPAddressAllow": "localhost",
+            "MemoryDenyWriteExecute": False, "IPAddressAllow": ["", "localhost"],
             "ReadWritePaths": ["/srv/exports"], "SystemCallFilter": ["@resources"],
         },
         "nginx_sandbox": {"ReadWritePaths": ["/srv/cache"]}, "redis_sandbox": {"Nice": -5},
@@ -625,6 +625,21 @@ def test_every_filter_is_documented():
 
     documents = {path.stem for path in (ROOT / "plugins" / "filter").glob("*.yml")}
     assert set(FilterModule().filters()) == documents
+
+
+def test_a_text_is_added_to_a_list_of_directives():
+    from ansible_collections.clink.django_stack.plugins.filter.merge_directives import (
+        merge_directives,
+    )
+
+    own = {"IPAddressAllow": ["10.0.0.0/8"], "PrivateTmp": True, "IPAddressDeny": "any"}
+    for more in ("localhost", ["localhost"]):
+        assert merge_directives(own, {"IPAddressAllow": more}) == own | {
+            "IPAddressAllow": ["10.0.0.0/8", "localhost"]
+        }
+    assert merge_directives(own, {"PrivateTmp": False, "IPAddressDeny": [], "Nice": 5}) == {
+        "IPAddressAllow": ["10.0.0.0/8"], "PrivateTmp": False, "IPAddressDeny": [], "Nice": 5,
+    }  # fmt: skip
 
 
 # --- through ansible-playbook -------------------------------------------------------------------
