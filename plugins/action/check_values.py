@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.clink.django_stack.plugins.plugin_utils import values
 
@@ -26,7 +27,7 @@ class ActionModule(ActionBase):
             tmp: not used.
             task_vars: all variables of the host, not rendered.
         """
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         _, arguments = self.validate_argument_spec(
             {"roles": {"type": "list", "elements": "str", "required": True}}
@@ -66,5 +67,5 @@ class ActionModule(ActionBase):
         """Return a value with its templates rendered, or why it cannot be."""
         try:
             return self._templar.template(value)
-        except Exception as error:  # before 2.19, whatever a filter raises comes through
+        except AnsibleError as error:
             return values.Unresolved(" ".join(str(error).split())[:300])

@@ -145,16 +145,6 @@ def _told(result: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"  {line}" for line in lines[-STREAM_LINES:])
 
 
-def _task_of(result: CallbackTaskResult) -> Task:
-    """Return the task of a result; before ansible-core 2.19 only a private attribute has it."""
-    return result.task if hasattr(result, "task") else result._task
-
-
-def _data_of(result: CallbackTaskResult) -> Mapping[str, Any]:
-    """Return what a task returned; before ansible-core 2.19 only a private attribute has it."""
-    return result.result if hasattr(result, "result") else result._result
-
-
 class CallbackModule(DefaultCallback):
     """Prints a line as each phase ends; leaves -v, --check and --diff to the default callback."""
 
@@ -218,7 +208,7 @@ class CallbackModule(DefaultCallback):
         self, result: CallbackTaskResult, verdict: str, lines: Iterator[str], color: str
     ) -> None:
         """Print why a host failed a task: the name, the host, the place and the result."""
-        task = _task_of(result)
+        task = result.task
         head = f"{verdict}: [{self.host_label(result)}] {task.get_name().strip()}"
         path = task.get_path()
         place = [f"    {os.path.relpath(path)}"] if path else []
@@ -238,8 +228,8 @@ class CallbackModule(DefaultCallback):
         self._show_live(f"  {task.get_name().strip()}")
 
     def _count(self, result: CallbackTaskResult, what: str) -> None:
-        if isinstance(_task_of(result), Handler):
-            self._enter(_phase_of(_task_of(result)), self._task_began)
+        if isinstance(result.task, Handler):
+            self._enter(_phase_of(result.task), self._task_began)
         self._counts[what] += 1
 
     @_unless_plain
@@ -267,69 +257,69 @@ class CallbackModule(DefaultCallback):
     @_unless_plain
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
         """Count the result; print what `debug` says, as its author meant it to be seen."""
-        if isinstance(_task_of(result), TaskInclude):
+        if isinstance(result.task, TaskInclude):
             return
         self._count(result, "ok")
-        self._counts["changed"] += bool(_data_of(result).get("changed"))
-        self._handle_warnings(_data_of(result))
-        if self._run_is_verbose(result) and "msg" in _data_of(result):
-            self._display.display(f"    {_data_of(result)['msg']}")
+        self._counts["changed"] += bool(result.result.get("changed"))
+        self._handle_warnings(result.result)
+        if self._run_is_verbose(result) and "msg" in result.result:
+            self._display.display(f"    {result.result['msg']}")
 
     @_unless_plain
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
         """Count the result and explain it, unless the play goes on or has a rescue that does."""
-        rescued = _is_rescued(_task_of(result))
+        rescued = _is_rescued(result.task)
         self._count(result, "ignored" if ignore_errors else "rescued" if rescued else "failed")
-        self._handle_warnings(_data_of(result))
+        self._handle_warnings(result.result)
         if ignore_errors or rescued:
             return
         # The items of a loop have been explained one by one.
-        if not (_task_of(result).loop and "results" in _data_of(result)):
-            self._explain(result, "FAILED", _told(_data_of(result)), C.COLOR_ERROR)
+        if not (result.task.loop and "results" in result.result):
+            self._explain(result, "FAILED", _told(result.result), C.COLOR_ERROR)
 
     @_unless_plain
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
         """Count the host and explain what kept Ansible from it."""
         self._count(result, "unreachable")
-        self._handle_warnings(_data_of(result))
-        self._explain(result, "UNREACHABLE", _told(_data_of(result)), C.COLOR_UNREACHABLE)
+        self._handle_warnings(result.result)
+        self._explain(result, "UNREACHABLE", _told(result.result), C.COLOR_UNREACHABLE)
 
     @_unless_plain
     def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
         """Print nothing but the warnings."""
-        self._handle_warnings(_data_of(result))
+        self._handle_warnings(result.result)
 
     @_unless_plain
     def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
         """Print nothing but the warnings: the loop is counted as one result."""
-        self._handle_warnings(_data_of(result))
-        if self._run_is_verbose(result) and "msg" in _data_of(result):
-            self._display.display(f"    {_data_of(result)['msg']}")
+        self._handle_warnings(result.result)
+        if self._run_is_verbose(result) and "msg" in result.result:
+            self._display.display(f"    {result.result['msg']}")
 
     @_unless_plain
     def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
         """Explain the item of a loop that failed, unless failing is allowed."""
-        self._handle_warnings(_data_of(result))
-        if _task_of(result).ignore_errors is True or _is_rescued(_task_of(result)):
+        self._handle_warnings(result.result)
+        if result.task.ignore_errors is True or _is_rescued(result.task):
             return
 
         def lines() -> Iterator[str]:
-            if "censored" not in _data_of(result):
-                yield f"item: {self._get_item_label(_data_of(result))}"
-            yield from _told(_data_of(result))
+            if "censored" not in result.result:
+                yield f"item: {self._get_item_label(result.result)}"
+            yield from _told(result.result)
 
         self._explain(result, "FAILED", lines(), C.COLOR_ERROR)
 
     @_unless_plain
     def v2_runner_item_on_skipped(self, result: CallbackTaskResult) -> None:
         """Print nothing but the warnings."""
-        self._handle_warnings(_data_of(result))
+        self._handle_warnings(result.result)
 
     @_unless_plain
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
         """Show on the live line that the task is tried again."""
-        tries = f"{_data_of(result)['attempts']} of {_data_of(result)['retries']}"
-        self._show_live(f"  {_task_of(result).get_name().strip()} (try {tries})")
+        tries = f"{result.result['attempts']} of {result.result['retries']}"
+        self._show_live(f"  {result.task.get_name().strip()} (try {tries})")
 
     @_unless_plain
     def v2_runner_on_async_poll(self, result: CallbackTaskResult) -> None:

@@ -165,17 +165,17 @@ def right(file: dict[str, Any], told: os.stat_result) -> bool:
 
 def differs(file: dict[str, Any]) -> bool:
     """Return whether the host has not what is wanted."""
-    path, state = Path(file["dest"]), file["state"]
+    path, state = Path(file["dest"]), str(file["state"])
     told = current(path)
     if state == "absent" or told is None:
         return (state == "absent") != (told is None)
     if state == "link":
-        return not stat.S_ISLNK(told.st_mode) or os.readlink(path) != file["target"]
+        return not stat.S_ISLNK(told.st_mode) or os.readlink(path) != str(file["target"])
     if state == "directory":
         return not stat.S_ISDIR(told.st_mode) or not right(file, told)
     if not stat.S_ISREG(told.st_mode) or not right(file, told):
         return True
-    return path.read_bytes() != file["content"].encode()
+    return path.read_bytes() != str(file["content"]).encode()
 
 
 def dress(path: Path, file: dict[str, Any]) -> None:

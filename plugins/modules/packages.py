@@ -52,7 +52,9 @@ def main() -> None:
     )
     _, told, _ = module.run_command(QUERY, check_rc=True)
     lines = (line.split() for line in told.splitlines())
-    installed = {words[1]: [] for words in lines if len(words) == 2 and words[0][1:2] == "i"}
+    installed: dict[str, list[str]] = {
+        words[1]: [] for words in lines if len(words) == 2 and words[0][1:2] == "i"
+    }
     missing = [name for name in module.params["names"] if name not in installed]
     module.exit_json(changed=False, missing=missing, ansible_facts={"packages": installed})
 

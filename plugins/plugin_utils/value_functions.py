@@ -236,12 +236,12 @@ def _part(pattern: str, key: str) -> Callable[[Values], bool]:
 
 def build_user_is_another(values: Values) -> bool:
     """The user that builds is not the one that runs."""
-    return values["app_build_user"] != values["app_user"]
+    return str(values["app_build_user"]) != str(values["app_user"])
 
 
 def media_url_is_not_static(values: Values) -> bool:
     """Static files and media have URLs of their own."""
-    return values["app_media_url"] != values["app_static_url"]
+    return str(values["app_media_url"]) != str(values["app_static_url"])
 
 
 def broker_is_there(values: Values) -> bool:
