@@ -13,7 +13,7 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 class ActionModule(ActionBase):
-    """Renders the variables of the roles and compares them with what they should be."""
+    """Renders the variables of the roles and checks their values."""
 
     _requires_connection = False
     TRANSFERS_FILES = False
@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
                     if values.is_wrong(name, rendered[name], role):
                         self._hide(name)
         wanted = [name for role in roles for name in role.options]
-        wanted.append("app_foreign_variables")  # for the names of any role
+        wanted.append("app_foreign_variables")  # lists names for all roles
         rendered |= {
             name: self._render(variables[name])
             for name in wanted
@@ -56,7 +56,7 @@ class ActionModule(ActionBase):
         return result
 
     def _hide(self, name: str) -> None:
-        """Let a template that uses a variable fail, instead of using a wrong value."""
+        """Remove a wrong variable, so that templates that use it fail."""
         self._templar.available_variables = {
             known: value
             for known, value in self._templar.available_variables.items()
@@ -64,7 +64,7 @@ class ActionModule(ActionBase):
         }
 
     def _render(self, value: object) -> object:
-        """Return a value with its templates rendered, or why it cannot be."""
+        """Return a value with its templates rendered, or the reason why it cannot be rendered."""
         try:
             return self._templar.template(value)
         except AnsibleError as error:

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
-# What tells a person why a task failed, in reading order; -v shows the whole result.
+# Keys of a result that explain a failure, in reading order; -v shows the whole result.
 TOLD = (
     "msg",
     "reason",
@@ -69,13 +69,13 @@ TOLD = (
     "assertion",
 )
 STREAMS = ("stdout", "stderr", "module_stdout", "module_stderr")
-STREAM_LINES = 30  # of each stream, the last: a long apt or migrate log says why at its end
-CMD_LINES = 5  # of a command, the first: the rest of a long script is in the role
+STREAM_LINES = 30  # the last lines of a stream: a long log has the error at its end
+CMD_LINES = 5  # the first lines of a command: the role has the whole script
 CLEAR_LINE = "\x1b[K"
 
 
 def _unless_plain(method: Callable[..., None]) -> Callable[..., None]:
-    """Make a method leave its event to the default callback where that one is asked for."""
+    """Make a method pass its event to the default callback where the run wants that one."""
 
     @wraps(method)
     def event(self: CallbackModule, *args: object, **kwargs: object) -> None:
@@ -89,18 +89,18 @@ def _unless_plain(method: Callable[..., None]) -> Callable[..., None]:
 
 
 def _phase_of(task: Task) -> str:
-    """Return the name of the line that a task counts towards."""
+    """Return the name of the phase that a task belongs to."""
     if isinstance(task, Handler):
         return "handlers"
     if task._role:
-        # A role of which only another entry point than main is asked for: name that one, so
-        # that a loop over such roles is one line.
+        # For an entry point other than main the phase has its name, so that a loop over roles
+        # is one phase.
         parent = task._parent
         while parent and not isinstance(parent, IncludeRole):
             parent = parent._parent
         entry = str(parent._from_files.get("tasks", "main")) if parent else "main"
         entry = os.path.splitext(entry)[0]
-        # A collection's role is named in full; the last part tells it from the others.
+        # The name of a collection's role is full; its last part is enough.
         name = str(task._role.get_name()).rpartition(".")[2]
         return name if entry in ("main", "setup") else entry
     if task.action.rpartition(".")[2] in ("gather_facts", "setup"):
@@ -109,8 +109,8 @@ def _phase_of(task: Task) -> str:
 
 
 def _is_rescued(task: Task) -> bool:
-    """Return whether the play has a rescue for a task, which then says what there is to say."""
-    passed, parent = {task._uuid}, task._parent  # Ansible copies blocks; their uuids stay
+    """Return whether the play has a rescue for a task, which then reports the failure."""
+    passed, parent = {task._uuid}, task._parent  # Ansible copies blocks and keeps their uuids
     while parent:
         rescue = getattr(parent, "rescue", None) or []
         if rescue and passed.isdisjoint(each._uuid for each in [*rescue, *parent.always]):
@@ -153,7 +153,7 @@ class CallbackModule(DefaultCallback):
     CALLBACK_NAME = "phases"
 
     def __init__(self) -> None:
-        """Start without a phase; the clock runs from here."""
+        """Start the clock, without a phase."""
         super().__init__()
         self._began = time.monotonic()
         self._phase = ""
@@ -167,7 +167,7 @@ class CallbackModule(DefaultCallback):
         return bool(self._display.verbosity > 0 or arguments.get("check") or arguments.get("diff"))
 
     def clear_live(self) -> None:
-        """Empty the live line, so that what is printed next starts on a clean one."""
+        """Clear the live line before other output."""
         if self._is_live():
             sys.stdout.write(CLEAR_LINE)
 
@@ -175,14 +175,14 @@ class CallbackModule(DefaultCallback):
         return bool(self.get_option("live_line")) and sys.stdout.isatty()
 
     def _show_live(self, text: str) -> None:
-        """Show a text that the next output overwrites: the cursor goes back to its start."""
+        """Show a text on the live line, which the next output overwrites."""
         if self._is_live():
             width = shutil.get_terminal_size().columns - 1
             sys.stdout.write(f"{CLEAR_LINE}{text[:width]}\r")
             sys.stdout.flush()
 
     def _enter(self, phase: str, since: float | None = None) -> None:
-        """Begin a phase; end the one before, if it is another, with its line.
+        """Begin a phase; print the line of the previous phase if it is another one.
 
         Args:
             phase: its name; empty between plays.
@@ -220,9 +220,9 @@ class CallbackModule(DefaultCallback):
         )
 
     def _begin_task(self, task: Task) -> None:
-        if isinstance(task, TaskInclude):  # the tasks that it brings are what takes time
+        if isinstance(task, TaskInclude):  # the included tasks take the time, not the include
             return
-        if not isinstance(task, Handler):  # one that its condition skips must not split its role
+        if not isinstance(task, Handler):  # a skipped handler must not end the phase of its role
             self._enter(_phase_of(task))
         self._task_began = time.monotonic()
         self._show_live(f"  {task.get_name().strip()}")
@@ -234,7 +234,7 @@ class CallbackModule(DefaultCallback):
 
     @_unless_plain
     def v2_playbook_on_play_start(self, play: Play) -> None:
-        """End the last phase of the play before and print the play's name."""
+        """End the last phase of the previous play and print the play's name."""
         self._enter("")
         self._play = play
         self._display.display(f"\n{play.get_name().strip()}")
@@ -251,12 +251,12 @@ class CallbackModule(DefaultCallback):
 
     @_unless_plain
     def v2_playbook_on_handler_task_start(self, task: Task) -> None:
-        """Count the handler towards the handlers, whichever role it is from."""
+        """Count the handler towards the phase of handlers."""
         self._begin_task(task)
 
     @_unless_plain
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
-        """Count the result; print what `debug` says, as its author meant it to be seen."""
+        """Count the result; print the message of a `debug` task."""
         if isinstance(result.task, TaskInclude):
             return
         self._count(result, "ok")
@@ -267,7 +267,7 @@ class CallbackModule(DefaultCallback):
 
     @_unless_plain
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        """Count the result and explain it, unless the play goes on or has a rescue that does."""
+        """Count the result and explain it, unless the play ignores or rescues the failure."""
         rescued = _is_rescued(result.task)
         self._count(result, "ignored" if ignore_errors else "rescued" if rescued else "failed")
         self._handle_warnings(result.result)
@@ -279,7 +279,7 @@ class CallbackModule(DefaultCallback):
 
     @_unless_plain
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
-        """Count the host and explain what kept Ansible from it."""
+        """Count the host and explain why Ansible cannot reach it."""
         self._count(result, "unreachable")
         self._handle_warnings(result.result)
         self._explain(result, "UNREACHABLE", _told(result.result), C.COLOR_UNREACHABLE)

@@ -1,4 +1,4 @@
-"""The directives of a unit of systemd, as a role has them, with those of an operator."""
+"""The filter merge_directives: adds an operator's directives of systemd to those of a role."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from typing import Any
 
 
 def merge_directives(own: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a role's directives with those of an operator.
+    """Merge an operator's directives into those of a role.
 
     Args:
         own: values, or lists of them, by the names of directives.

@@ -1,6 +1,6 @@
-"""What a role's variables should be: types from its argument_specs, rules from its checks.yml.
+"""Checks variables of roles: types come from argument_specs, rules from checks.yml.
 
-Plain functions, without Ansible: the action plugin `check_values` gives them the values of a run.
+The functions work without Ansible; the action plugin `check_values` calls them with the values.
 
 `roles/<role>/checks.yml` holds:
 
@@ -31,7 +31,7 @@ import yaml
 from . import value_functions
 
 Rules = Mapping[str, Any]
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is ten times as fast
 KEYS_OF_A_CHECK = frozenset({"name", "should", "secret", "when", "call"})
 BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})  # Ansible's `bool`
 TYPES = {
@@ -64,7 +64,7 @@ class Unresolved:
 
 @dataclass(frozen=True)
 class Role:
-    """What a role says of its variables.
+    """The rules of a role for its variables.
 
     Attributes:
         name: its short name.
@@ -94,7 +94,7 @@ class Role:
 
 @cache
 def load_role(directory: Path) -> Role:
-    """Read what a role of the collection says of its variables.
+    """Read the rules of a role of the collection.
 
     Args:
         directory: of the role.
@@ -134,7 +134,7 @@ def with_dependencies(names: Iterable[str], directory: Path) -> list[Role]:
     """Read roles and those that they depend on, each once, dependencies first.
 
     Args:
-        names: short or full names; what is no role of the directory is passed over.
+        names: short or full names; names of other roles are ignored.
         directory: that holds the roles.
     """
     roles: dict[str, Role] = {}
@@ -181,7 +181,7 @@ def has_type(value: object, kind: str) -> bool:
 
 
 def has_nul(value: object) -> bool:
-    """Return whether a text in a value holds a NUL, which no file and no command line can."""
+    """Return whether a value holds the character NUL, which files and command lines cannot hold."""
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, Mapping):
@@ -190,7 +190,7 @@ def has_nul(value: object) -> bool:
 
 
 def mistyped(value: object, option: Mapping[str, Any]) -> str:
-    """Return what a value should be, where argument_specs does not let it through.
+    """Return what a value should be, if it does not fit argument_specs.
 
     Args:
         value: the rendered value.
@@ -387,11 +387,11 @@ def complaints(
                 wrong.add(check["name"])
     for name, (failure, secret) in unresolved.items():
         if failure.undefined in wrong or failure.undefined in unresolved:
-            continue  # it is derived from a variable that has a line of its own
+            continue  # another line names the variable that it uses
         if failure.undefined:
             reason = f"the variable {failure.undefined}, which is not defined"
         else:
-            reason = "what cannot be rendered" + ("" if secret else f" ({failure.reason})")
+            reason = "a value that cannot be rendered" + ("" if secret else f" ({failure.reason})")
         lines.append(f"{name}: its template uses {reason}")
     lines += complaints_about_names(roles, names, values)
     return lines
