@@ -620,6 +620,31 @@ def test_hosts_are_written_as_their_readers_want_them():
     assert addresses.with_addresses({"a": ["x.y"], "b": ["x.y", "::1"]}) == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("secret", "database", "broker", "given", "problem"),
+    [
+        ("", "local", "local", False, "Name the secret: -e app_rotate="),
+        ("secret_key", "none", "none", False, ""),
+        ("secret_key", "local", "local", True, "You set app_secret_key yourself."),
+        ("broker_password", "none", "local", False, ""),
+        ("broker_password", "local", "local", True, "You set app_broker_password yourself."),
+        ("broker_password", "local", "none", True, "app_broker is none"),
+        ("broker_password", "local", "redis://x", True, "app_broker is on another server."),
+        ("database_password", "local", "none", True, ""),
+        ("database_password", "none", "local", False, "app_database is none"),
+        ("database_password", URL, "local", False, "app_database is on another server."),
+    ],
+)
+def test_a_rotation_that_cannot_be_done_is_refused(secret, database, broker, given, problem):
+    from ansible_collections.clink.django_stack.plugins.filter.rotation_problem import (
+        rotation_problem,
+    )
+
+    told = rotation_problem(secret, database, broker, given, False)
+    assert told.startswith(problem) and bool(told) == bool(problem)
+    assert secret == "" or "check mode" in rotation_problem(secret, database, broker, given, True)
+
+
 def test_every_filter_is_documented():
     from ansible_collections.clink.django_stack.plugins.filter.addresses import FilterModule
 
