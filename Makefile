@@ -63,7 +63,7 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 			|| { cat $$log; exit 1; }; \
 		tail -n 4 $$log; \
 	fi
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit
 
 cores: $(STAMP) ## The unit tests on the oldest ansible-core that is allowed and on the newest
 	@$(BIN)/python -m tools.cores $(NEWEST_PYTHON)

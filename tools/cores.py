@@ -16,11 +16,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "cores"
+# As in the Makefile.
+PARALLEL = ["--numprocesses=2", "--dist=loadfile"]
 UV = Path(sys.executable).with_name("uv")
 # What the tests import, in the versions of .venv.
 PACKAGES = [
     *("django-environ", "docker", "gunicorn", "jinja2", "passlib", "pytest"),
-    *("python-dotenv", "pyyaml", "requests"),
+    *("pytest-xdist", "python-dotenv", "pyyaml", "requests"),
 ]
 
 
@@ -80,7 +82,9 @@ def tested(name: str, python: str, ansible_core: str) -> bool:
     # The community collections are those of .venv.
     packages = Path(sys.executable).parents[1] / "lib" / f"python3.{sys.version_info.minor}"
     given = {"ANSIBLE_COLLECTIONS_PATH": str(packages / "site-packages")}
-    done = subprocess.run([interpreter, "-m", "pytest"], cwd=ROOT, env=os.environ | given)
+    done = subprocess.run(
+        [interpreter, "-m", "pytest", *PARALLEL], cwd=ROOT, env=os.environ | given
+    )
     return done.returncode == 0
 
 

@@ -87,7 +87,7 @@ def readme(role: str, spec: dict[str, Any]) -> str:
     if needs_app:
         parts.append(
             "The `app_*` variables are those of the [app_description](../app_description/README.md)"
-            " role."
+            " role." + ("" if role == "app" else " Play the [app](../app/README.md) role first.")
         )
     if options:
         parts.append(

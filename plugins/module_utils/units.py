@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 SYSTEMCTL = "/usr/bin/systemctl"
@@ -136,6 +137,29 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     """Return properties of a unit; those of a unit that is not there have their defaults."""
     told = systemctl("show", "--property=" + ",".join(properties), "--timestamp=us+utc", unit)
     return dict(line.split("=", 1) for line in told.output.splitlines() if "=" in line)
+
+
+def outdated(unit: str, files: Iterable[str]) -> bool:
+    """Return whether a unit is loaded and older than one of its files, or than its own definition.
+
+    systemd reads the definitions anew where one has changed.
+
+    Args:
+        unit: the unit's name.
+        files: the paths that its processes read when they start or reload.
+    """
+    told = show(unit, "StateChangeTimestamp", "NeedDaemonReload", "LoadState")
+    if told.get("LoadState") != "loaded":
+        return False
+    if told.get("NeedDaemonReload") == "yes":
+        systemctl("daemon-reload")
+        return True
+    since = told.get("StateChangeTimestamp", "")
+    if not since:
+        return False
+    moment = datetime.strptime(since.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
+    stamp = moment.replace(tzinfo=timezone.utc).timestamp()
+    return any(os.path.lexists(file) and os.lstat(file).st_mtime > stamp for file in files)
 
 
 def journal(unit: str, since: float, lines: int = 20) -> str:

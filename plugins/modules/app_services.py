@@ -102,7 +102,6 @@ told:
 import os
 import socket
 import time
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -116,22 +115,6 @@ TRIES = 10  # requests to the site, one each second
 
 class ServiceError(Exception):
     """A service does not work; the text has its name and the end of its log."""
-
-
-def outdated(service: dict[str, Any]) -> bool:
-    """Return whether a running service is older than one of its files or than its unit."""
-    told = units.show(service["unit"], "StateChangeTimestamp", "NeedDaemonReload", "LoadState")
-    if told.get("LoadState") != "loaded":
-        return False
-    if told.get("NeedDaemonReload") == "yes":
-        units.systemctl("daemon-reload")
-        return True
-    since = told.get("StateChangeTimestamp", "")
-    if not since:
-        return False
-    moment = datetime.strptime(since.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
-    stamp = moment.replace(tzinfo=timezone.utc).timestamp()
-    return any(os.path.lexists(f) and os.lstat(f).st_mtime > stamp for f in service["files"])
 
 
 def resident(main: str) -> int:
@@ -238,7 +221,11 @@ def main() -> None:
         supports_check_mode=True,
     )  # fmt: skip
     given = module.params
-    due = [each for each in given["services"] if not given["outdated"] or outdated(each)]
+    due = [
+        each
+        for each in given["services"]
+        if not given["outdated"] or units.outdated(each["unit"], each["files"])
+    ]
     names = [each["unit"] for each in due]
     told: list[str] = []
     if module.check_mode:

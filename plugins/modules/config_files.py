@@ -71,7 +71,8 @@ options:
   service:
     description:
       - The unit that reads the files. It is enabled, and started if it does not run. Handlers
-        restart a running unit.
+        restart a running unit. A unit whose conditions (C(Condition...=)) the host does not meet
+        is not started, such as systemd-timesyncd in a container.
     type: str
 author:
   - The engineers of django_stack
@@ -331,9 +332,13 @@ def install(due: list[dict[str, Any]], validate: list[str]) -> None:
 
 def due_of(service: str) -> list[str]:
     """Return the commands of systemctl that let a service run now and at boot."""
-    told = units.show(service, "ActiveState", "UnitFileState")
+    told = units.show(
+        service, "ActiveState", "UnitFileState", "ConditionResult", "ConditionTimestamp"
+    )
     due = ["enable"] if told.get("UnitFileState") == "disabled" else []
-    return [*due, *(["start"] if told.get("ActiveState") in ("inactive", "failed") else [])]
+    stopped = told.get("ActiveState") in ("inactive", "failed")
+    unfit = told.get("ConditionTimestamp") and told.get("ConditionResult") == "no"
+    return [*due, *(["start"] if stopped and not unfit else [])]
 
 
 def serve(service: str, due: list[str]) -> None:

@@ -174,7 +174,7 @@ def test_no_template_is_left_out():
 
 def test_every_file_has_a_reader(rendered):
     read = {
-        "app/manage", "app/run", "app/tmpfiles.conf", "environment",
+        "app/manage", "app/run", "app/sysusers.conf", "app/tmpfiles.conf", "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue", "fail2ban/jail.local",
@@ -438,6 +438,13 @@ def test_what_is_there_for_a_moment_ends_by_itself(texts):
         assert "[Install]" not in texts[key], key
         assert "Restart=no\n" in texts[key], key
         assert "RuntimeMaxSec=" in texts[key], key
+
+
+def test_sysusers_declare_users_without_a_shell(texts):
+    line = re.compile(r'u [\w-]+ - "[^"]+" /\S+ /usr/sbin/nologin')
+    told = [each for each in texts["app/sysusers.conf"].splitlines() if not each.startswith("#")]
+    assert len(told) == 2
+    assert all(line.fullmatch(each) for each in told)
 
 
 def test_tmpfiles_declare_what_systemd_knows(texts):

@@ -187,3 +187,46 @@ def test_the_journal_is_read_from_the_second_on_in_which_a_unit_was_started(monk
     assert units.journal("gunicorn.service", 1000.9) == "said"
     assert "--since=@1000" in asked
     assert "--unit=gunicorn.service" in asked
+
+
+# --- Units that are older than their files --------------------------------------------------------
+
+
+@pytest.fixture
+def told_of(monkeypatch):
+    """Have `show` tell properties of a unit; return what systemctl was asked to do."""
+    asked = []
+
+    def tell(**properties):
+        monkeypatch.setattr(units, "show", lambda unit, *names: properties)
+        monkeypatch.setattr(units, "systemctl", lambda *arguments: asked.append(arguments))
+        return asked
+
+    return tell
+
+
+STARTED = "Thu 2026-11-26 03:00:00.500000 UTC"
+SECONDS = 1795662000  # of STARTED since 1970, without its half
+
+
+@pytest.mark.parametrize(("seconds", "old"), [(SECONDS, False), (SECONDS + 1, True)])
+def test_a_unit_is_outdated_when_a_file_is_newer(told_of, tmp_path, seconds, old):
+    told_of(LoadState="loaded", NeedDaemonReload="no", StateChangeTimestamp=STARTED)
+    file = tmp_path / "file"
+    file.touch()
+    os.utime(file, (seconds, seconds))
+    assert units.outdated("nginx.service", [str(tmp_path / "none"), str(file)]) is old
+
+
+def test_a_unit_whose_definition_has_changed_is_outdated(told_of):
+    asked = told_of(LoadState="loaded", NeedDaemonReload="yes", StateChangeTimestamp=STARTED)
+    assert units.outdated("nginx.service", [])
+    assert asked == [("daemon-reload",)]
+
+
+@pytest.mark.parametrize(
+    "told", [{"LoadState": "not-found"}, {"LoadState": "loaded", "StateChangeTimestamp": ""}]
+)
+def test_a_unit_that_is_not_there_or_never_ran_is_not_outdated(told_of, tmp_path, told):
+    told_of(**told)
+    assert not units.outdated("nginx.service", [str(tmp_path)])

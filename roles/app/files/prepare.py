@@ -102,8 +102,10 @@ def migrate() -> None:
             except OperationalError as error:
                 cause = error.__cause__
                 state = getattr(cause, "sqlstate", getattr(cause, "pgcode", None))
-                if state != NO_LOCK or not tries_left:
+                if state != NO_LOCK:
                     raise
+                if not tries_left:
+                    raise SystemExit(f"A table or another migration is busy: {error}") from error
                 print(f"A table or another migration is busy; tries left: {tries_left}")
                 connection.close()
                 time.sleep(2)

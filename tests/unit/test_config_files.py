@@ -1,0 +1,83 @@
+"""The files of a service, and whether the service has to be started."""
+
+import os
+
+import pytest
+from ansible_collections.clink.django_stack.plugins.modules import config_files
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+MOMENT = "Thu 2026-11-26 03:00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("told", "due"),
+    [
+        ({"ActiveState": "active", "UnitFileState": "enabled"}, []),
+        ({"ActiveState": "inactive", "UnitFileState": "disabled"}, ["enable", "start"]),
+        ({"ActiveState": "failed", "UnitFileState": "enabled"}, ["start"]),
+        ({"ActiveState": "activating", "UnitFileState": "enabled-runtime"}, []),
+        # As long as nobody has started it systemd has not looked at its conditions.
+        ({"ActiveState": "inactive", "ConditionResult": "no", "ConditionTimestamp": ""}, ["start"]),
+        ({"ActiveState": "inactive", "ConditionResult": "no", "ConditionTimestamp": MOMENT}, []),
+        (
+            {"ActiveState": "failed", "ConditionResult": "yes", "ConditionTimestamp": MOMENT},
+            ["start"],
+        ),
+    ],
+)
+def test_a_service_is_started_where_it_can_run_and_does_not(monkeypatch, told, due):
+    monkeypatch.setattr(config_files.units, "show", lambda unit, *names: told)
+    assert config_files.due_of("x.service") == due
+
+
+@pytest.fixture
+def wanted(tmp_path):
+    """A file as the module gets it, owned by whoever runs the tests."""
+
+    def make(name, **given):
+        path = tmp_path / name
+        owner, group = path.parent.owner(), path.parent.group()
+        return {
+            "dest": str(path), "state": "file", "content": "new\n", "target": None, "owner": owner,
+            "group": group, "mode": "0644", "unit": None, "secret": False,
+        } | given  # fmt: skip
+
+    return make
+
+
+def test_a_link_in_a_files_place_is_replaced_and_not_followed(wanted, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("foreign\n")
+    (tmp_path / "file").symlink_to(elsewhere)
+    file = wanted("file")
+    assert config_files.differs(file)
+    config_files.replace([file])
+    assert elsewhere.read_text() == "foreign\n"
+    assert (tmp_path / "file").read_text() == "new\n"
+    assert not (tmp_path / "file").is_symlink()
+    assert not config_files.differs(file)
+
+
+def test_all_files_are_replaced_or_none(wanted, tmp_path):
+    (tmp_path / "first").write_text("old\n")
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "full").touch()
+    with pytest.raises(OSError):
+        config_files.replace([wanted("first"), wanted("second")])
+    assert (tmp_path / "first").read_text() == "old\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+@as_root
+def test_a_file_that_is_refused_replaces_nothing(wanted, tmp_path):
+    (tmp_path / "file").write_text("old\n")
+    with pytest.raises(config_files.FilesError, match="refuses"):
+        config_files.install([wanted("file")], ["grep -q old " + str(tmp_path / "file")])
+    assert (tmp_path / "file").read_text() == "old\n"
+
+
+@as_root
+def test_the_candidate_is_tried_at_its_place(wanted, tmp_path):
+    (tmp_path / "file").write_text("old\n")
+    config_files.install([wanted("file")], ["grep -q new " + str(tmp_path / "file")])
+    assert (tmp_path / "file").read_text() == "new\n"
