@@ -1,4 +1,4 @@
-# Refuse a unit, or a drop-in, with what systemd would only pass over: a directive or a value that it does not know.
+# Fails if a unit or a drop-in has a directive or a value that systemd does not know and would ignore.
 unit=/run/$$-verify.${2:-service}
 cp "$1" "$unit"
 said=$(systemd-analyze verify --man=no "$unit" 2>&1 | grep -F "$unit:")

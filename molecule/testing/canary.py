@@ -1,6 +1,6 @@
 """Run by root on a droplet: write down what processes tell, with their users as the kernel has it.
 
-    canary.py FILE
+canary.py FILE
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Run on the host: tell which certificates it serves, as lines of JSON.
+"""Run on the host: print the certificates that it serves, as lines of JSON.
 
     certificates.py none|selfsigned|files|letsencrypt NAME...
 
-Each has the name that was asked for, and "told", what its certificate is; "wrong" says what an
-operator should mend, and is empty if there is nothing.
+Each line has "name", the requested name; "told", the description of its certificate; and "wrong",
+the problem for an operator, empty where there is none.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ FIELDS = ["-subject", "-issuer", "-serial", "-startdate", "-enddate"]
 
 
 def served(name: str) -> dict[str, str]:
-    """Return the fields of the certificate that nginx shows to who asks for a name.
+    """Return the fields of the certificate that nginx serves for a name.
 
     Raises:
-        OSError: if there is no answer, or no certificate for that name.
+        OSError: nginx does not answer, or has no certificate for the name.
     """
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    server = None if ":" in name else name  # an address is asked for without a name
+    server = None if ":" in name else name  # a TLS handshake names no IP address
     with (
         socket.create_connection(("127.0.0.1", 443), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname=server) as secure,
@@ -39,8 +39,8 @@ def served(name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in told.decode().splitlines())
 
 
-def look(source: str, name: str) -> dict[str, str]:
-    """Return what there is to say of a name's certificate."""
+def inspect(source: str, name: str) -> dict[str, str]:
+    """Return the description and the problem of a name's certificate."""
     try:
         certificate = served(name)
     except OSError as error:
@@ -54,7 +54,7 @@ def look(source: str, name: str) -> dict[str, str]:
     wrong = []
     if own and source == "letsencrypt":
         wrong.append("self-signed, where an authority's certificate is wanted")
-    if left < life / 3 - min(DAY, life / 30):  # certbot renews then, and looks twice a day
+    if left < life / 3 - min(DAY, life / 30):  # certbot renews by then; it runs twice a day
         wrong.append("less than a third of its life is left, and it has not been renewed")
     told += f", {left / DAY:.0f} days left of {life / DAY:.0f}"
     return {"name": name, "told": told, "wrong": "; ".join(wrong)}
@@ -62,4 +62,4 @@ def look(source: str, name: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     for each in sys.argv[2:]:
-        print(json.dumps(look(sys.argv[1], each)))
+        print(json.dumps(inspect(sys.argv[1], each)))

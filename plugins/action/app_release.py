@@ -1,4 +1,4 @@
-"""The part of app_release that the control machine does: the run, the source, the environment."""
+"""The action plugin of app_release: adds the run, the source and the environment."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ DJANGO = ["prepare.py", "trial.py"]
 SCRIPTS = {
     "requested": ["fetch.py"],
     "prepared": ["python.sh", "source.sh", "packages.sh", *DJANGO],
-    "active": DJANGO,  # of a rollback or a new environment
+    "active": DJANGO,  # a rollback and a new environment run these, too
 }
 SILENCE = 3600  # seconds after which the run of another machine counts as dead
 URL = re.compile(r"https?://")
 
 
 class ActionModule(ActionBase):
-    """Adds to the module's arguments what only the control machine knows."""
+    """Adds arguments that only the control machine knows."""
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Run the module; ask on this machine whether the run that holds the lock goes on."""
+        """Run the module; if another run holds the lock, check whether that run is alive."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = dict(self._task.args)
@@ -85,8 +85,8 @@ class ActionModule(ActionBase):
             return pack.pack(source)
         except (pack.SourceError, OSError) as error:
             raise AnsibleActionFail(
-                "app_source: directory, or archive, should be there on the control machine, or "
-                f"archive a URL. {error}"
+                "app_source: the directory or archive should exist on the control machine, or the "
+                f"archive should be a URL. {error}"
             ) from error
 
     def _send(self, source: Path) -> str:
@@ -102,10 +102,10 @@ class ActionModule(ActionBase):
     def _refuse_while_it_runs(
         self, holder: dict[str, Any], unlock: bool, arguments: dict[str, Any]
     ) -> None:
-        """Stop if the run that holds the lock goes on.
+        """Fail if the run that holds the lock is alive.
 
         Raises:
-            AnsibleActionFail: it does, or nobody can tell.
+            AnsibleActionFail: the run is alive, or its state is unknown.
         """
         name = arguments["application"]["name"]
         told = (
@@ -117,13 +117,13 @@ class ActionModule(ActionBase):
         if not here and not unlock and (holder["busy"] or holder["age"] < SILENCE):
             minutes = holder["age"] // 60
             raise AnsibleActionFail(
-                f"{told} If that run is dead (its last sign of life is {minutes} minutes old), "
-                "say so with -e app_unlock=true"
+                f"{told} If that run has ended (its last activity was {minutes} minutes ago), "
+                "take the lock with -e app_unlock=true"
             )
 
 
 def _text(values: dict[str, Any]) -> str:
-    """Return the text of an environment file; empty without values, which no log would mask."""
+    """Return the text of an environment file; empty without values."""
     return releases.environment_text(values, "#") if values else ""
 
 
@@ -136,7 +136,7 @@ def _local(source: dict[str, Any]) -> Path | None:
 
 
 def _fetched(source: dict[str, Any]) -> dict[str, str]:
-    """Return what fetch.py is told of a source: its URL may hold a secret."""
+    """Return the environment of fetch.py for a source; its URL may hold a secret."""
     if source.get("git"):
         return {"FETCH_GIT": str(source["git"]), "FETCH_REF": str(source.get("ref") or "HEAD")}
     if _local(source) is None and source.get("archive"):

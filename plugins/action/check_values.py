@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.clink.django_stack.plugins.plugin_utils import values
 
@@ -12,7 +13,7 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 class ActionModule(ActionBase):
-    """Renders the variables of the roles and compares them with what they should be."""
+    """Renders the variables of the roles and checks their values."""
 
     _requires_connection = False
     TRANSFERS_FILES = False
@@ -26,7 +27,7 @@ class ActionModule(ActionBase):
             tmp: not used.
             task_vars: all variables of the host, not rendered.
         """
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         _, arguments = self.validate_argument_spec(
             {"roles": {"type": "list", "elements": "str", "required": True}}
@@ -40,7 +41,7 @@ class ActionModule(ActionBase):
                     if values.is_wrong(name, rendered[name], role):
                         self._hide(name)
         wanted = [name for role in roles for name in role.options]
-        wanted.append("app_foreign_variables")  # for the names of any role
+        wanted.append("app_foreign_variables")  # lists names for all roles
         rendered |= {
             name: self._render(variables[name])
             for name in wanted
@@ -55,7 +56,7 @@ class ActionModule(ActionBase):
         return result
 
     def _hide(self, name: str) -> None:
-        """Let a template that uses a variable fail, instead of using a wrong value."""
+        """Remove a wrong variable, so that templates that use it fail."""
         self._templar.available_variables = {
             known: value
             for known, value in self._templar.available_variables.items()
@@ -63,8 +64,8 @@ class ActionModule(ActionBase):
         }
 
     def _render(self, value: object) -> object:
-        """Return a value with its templates rendered, or why it cannot be."""
+        """Return a value with its templates rendered, or the reason why it cannot be rendered."""
         try:
             return self._templar.template(value)
-        except Exception as error:  # before 2.19, whatever a filter raises comes through
+        except AnsibleError as error:
             return values.Unresolved(" ".join(str(error).split())[:300])

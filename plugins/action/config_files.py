@@ -1,4 +1,4 @@
-"""The part of config_files that the control machine does: it renders the templates."""
+"""The action plugin of config_files: renders the templates on the control machine."""
 
 from __future__ import annotations
 

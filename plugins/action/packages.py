@@ -1,4 +1,4 @@
-"""Installs the packages of a role, if the host has not been seen to have them."""
+"""The action plugin of packages: installs the missing packages of a role."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-# Services start once they have their settings; 300 s for the upgrades of a host's first boot.
+# policy_rc_d: services start only after their settings are installed. lock_timeout: a new host may
+# upgrade packages at its first boot.
 APT = {
     "install_recommends": False,
     "policy_rc_d": 101,
@@ -17,12 +18,12 @@ APT = {
 
 
 class ActionModule(ActionBase):
-    """Asks the host once in a run, and apt only for what is missing."""
+    """Lists the packages of the host once in a run, and calls apt for missing ones only."""
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Install what is missing."""
+        """Install the missing packages."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
         names = [str(name) for name in self._task.args.get("names") or []]
@@ -40,10 +41,10 @@ class ActionModule(ActionBase):
         new = set(seen.get("packages_of_this_run") or [])
         missing = [name for name in names if name not in known]
         if not missing:
-            # What an earlier task of the run has installed for this role is new to the role.
+            # An earlier task of this run may have installed the packages: the role sees a change.
             return {"changed": bool(new & set(names)), "missing": [], "ansible_facts": facts}
         told = self._apt(variables, name=missing)
-        if told.get("failed"):  # a new image may lack the lists
+        if told.get("failed"):  # a new image may lack the lists of packages
             self._apt(variables, update_cache=True, cache_valid_time=0)
             told = self._apt(variables, name=missing)
         if not told.get("failed") and not self._task.check_mode:

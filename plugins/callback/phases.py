@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
-# What tells a person why a task failed, in reading order; -v shows the whole result.
+# Keys of a result that explain a failure, in reading order; -v shows the whole result.
 TOLD = (
     "msg",
     "reason",
@@ -69,13 +69,13 @@ TOLD = (
     "assertion",
 )
 STREAMS = ("stdout", "stderr", "module_stdout", "module_stderr")
-STREAM_LINES = 30  # of each stream, the last: a long apt or migrate log says why at its end
-CMD_LINES = 5  # of a command, the first: the rest of a long script is in the role
+STREAM_LINES = 30  # the last lines of a stream: a long log has the error at its end
+CMD_LINES = 5  # the first lines of a command: the role has the whole script
 CLEAR_LINE = "\x1b[K"
 
 
 def _unless_plain(method: Callable[..., None]) -> Callable[..., None]:
-    """Make a method leave its event to the default callback where that one is asked for."""
+    """Make a method pass its event to the default callback where the run wants that one."""
 
     @wraps(method)
     def event(self: CallbackModule, *args: object, **kwargs: object) -> None:
@@ -89,18 +89,18 @@ def _unless_plain(method: Callable[..., None]) -> Callable[..., None]:
 
 
 def _phase_of(task: Task) -> str:
-    """Return the name of the line that a task counts towards."""
+    """Return the name of the phase that a task belongs to."""
     if isinstance(task, Handler):
         return "handlers"
     if task._role:
-        # A role of which only another entry point than main is asked for: name that one, so
-        # that a loop over such roles is one line.
+        # For an entry point other than main the phase has its name, so that a loop over roles
+        # is one phase.
         parent = task._parent
         while parent and not isinstance(parent, IncludeRole):
             parent = parent._parent
         entry = str(parent._from_files.get("tasks", "main")) if parent else "main"
         entry = os.path.splitext(entry)[0]
-        # A collection's role is named in full; the last part tells it from the others.
+        # The name of a collection's role is full; its last part is enough.
         name = str(task._role.get_name()).rpartition(".")[2]
         return name if entry in ("main", "setup") else entry
     if task.action.rpartition(".")[2] in ("gather_facts", "setup"):
@@ -109,8 +109,8 @@ def _phase_of(task: Task) -> str:
 
 
 def _is_rescued(task: Task) -> bool:
-    """Return whether the play has a rescue for a task, which then says what there is to say."""
-    passed, parent = {task._uuid}, task._parent  # Ansible copies blocks; their uuids stay
+    """Return whether the play has a rescue for a task, which then reports the failure."""
+    passed, parent = {task._uuid}, task._parent  # Ansible copies blocks and keeps their uuids
     while parent:
         rescue = getattr(parent, "rescue", None) or []
         if rescue and passed.isdisjoint(each._uuid for each in [*rescue, *parent.always]):
@@ -145,16 +145,6 @@ def _told(result: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"  {line}" for line in lines[-STREAM_LINES:])
 
 
-def _task_of(result: CallbackTaskResult) -> Task:
-    """Return the task of a result; before ansible-core 2.19 only a private attribute has it."""
-    return result.task if hasattr(result, "task") else result._task
-
-
-def _data_of(result: CallbackTaskResult) -> Mapping[str, Any]:
-    """Return what a task returned; before ansible-core 2.19 only a private attribute has it."""
-    return result.result if hasattr(result, "result") else result._result
-
-
 class CallbackModule(DefaultCallback):
     """Prints a line as each phase ends; leaves -v, --check and --diff to the default callback."""
 
@@ -163,7 +153,7 @@ class CallbackModule(DefaultCallback):
     CALLBACK_NAME = "phases"
 
     def __init__(self) -> None:
-        """Start without a phase; the clock runs from here."""
+        """Start the clock, without a phase."""
         super().__init__()
         self._began = time.monotonic()
         self._phase = ""
@@ -177,7 +167,7 @@ class CallbackModule(DefaultCallback):
         return bool(self._display.verbosity > 0 or arguments.get("check") or arguments.get("diff"))
 
     def clear_live(self) -> None:
-        """Empty the live line, so that what is printed next starts on a clean one."""
+        """Clear the live line before other output."""
         if self._is_live():
             sys.stdout.write(CLEAR_LINE)
 
@@ -185,14 +175,14 @@ class CallbackModule(DefaultCallback):
         return bool(self.get_option("live_line")) and sys.stdout.isatty()
 
     def _show_live(self, text: str) -> None:
-        """Show a text that the next output overwrites: the cursor goes back to its start."""
+        """Show a text on the live line, which the next output overwrites."""
         if self._is_live():
             width = shutil.get_terminal_size().columns - 1
             sys.stdout.write(f"{CLEAR_LINE}{text[:width]}\r")
             sys.stdout.flush()
 
     def _enter(self, phase: str, since: float | None = None) -> None:
-        """Begin a phase; end the one before, if it is another, with its line.
+        """Begin a phase; print the line of the previous phase if it is another one.
 
         Args:
             phase: its name; empty between plays.
@@ -218,7 +208,7 @@ class CallbackModule(DefaultCallback):
         self, result: CallbackTaskResult, verdict: str, lines: Iterator[str], color: str
     ) -> None:
         """Print why a host failed a task: the name, the host, the place and the result."""
-        task = _task_of(result)
+        task = result.task
         head = f"{verdict}: [{self.host_label(result)}] {task.get_name().strip()}"
         path = task.get_path()
         place = [f"    {os.path.relpath(path)}"] if path else []
@@ -230,21 +220,21 @@ class CallbackModule(DefaultCallback):
         )
 
     def _begin_task(self, task: Task) -> None:
-        if isinstance(task, TaskInclude):  # the tasks that it brings are what takes time
+        if isinstance(task, TaskInclude):  # the included tasks take the time, not the include
             return
-        if not isinstance(task, Handler):  # one that its condition skips must not split its role
+        if not isinstance(task, Handler):  # a skipped handler must not end the phase of its role
             self._enter(_phase_of(task))
         self._task_began = time.monotonic()
         self._show_live(f"  {task.get_name().strip()}")
 
     def _count(self, result: CallbackTaskResult, what: str) -> None:
-        if isinstance(_task_of(result), Handler):
-            self._enter(_phase_of(_task_of(result)), self._task_began)
+        if isinstance(result.task, Handler):
+            self._enter(_phase_of(result.task), self._task_began)
         self._counts[what] += 1
 
     @_unless_plain
     def v2_playbook_on_play_start(self, play: Play) -> None:
-        """End the last phase of the play before and print the play's name."""
+        """End the last phase of the previous play and print the play's name."""
         self._enter("")
         self._play = play
         self._display.display(f"\n{play.get_name().strip()}")
@@ -261,75 +251,75 @@ class CallbackModule(DefaultCallback):
 
     @_unless_plain
     def v2_playbook_on_handler_task_start(self, task: Task) -> None:
-        """Count the handler towards the handlers, whichever role it is from."""
+        """Count the handler towards the phase of handlers."""
         self._begin_task(task)
 
     @_unless_plain
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
-        """Count the result; print what `debug` says, as its author meant it to be seen."""
-        if isinstance(_task_of(result), TaskInclude):
+        """Count the result; print the message of a `debug` task."""
+        if isinstance(result.task, TaskInclude):
             return
         self._count(result, "ok")
-        self._counts["changed"] += bool(_data_of(result).get("changed"))
-        self._handle_warnings(_data_of(result))
-        if self._run_is_verbose(result) and "msg" in _data_of(result):
-            self._display.display(f"    {_data_of(result)['msg']}")
+        self._counts["changed"] += bool(result.result.get("changed"))
+        self._handle_warnings(result.result)
+        if self._run_is_verbose(result) and "msg" in result.result:
+            self._display.display(f"    {result.result['msg']}")
 
     @_unless_plain
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        """Count the result and explain it, unless the play goes on or has a rescue that does."""
-        rescued = _is_rescued(_task_of(result))
+        """Count the result and explain it, unless the play ignores or rescues the failure."""
+        rescued = _is_rescued(result.task)
         self._count(result, "ignored" if ignore_errors else "rescued" if rescued else "failed")
-        self._handle_warnings(_data_of(result))
+        self._handle_warnings(result.result)
         if ignore_errors or rescued:
             return
         # The items of a loop have been explained one by one.
-        if not (_task_of(result).loop and "results" in _data_of(result)):
-            self._explain(result, "FAILED", _told(_data_of(result)), C.COLOR_ERROR)
+        if not (result.task.loop and "results" in result.result):
+            self._explain(result, "FAILED", _told(result.result), C.COLOR_ERROR)
 
     @_unless_plain
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
-        """Count the host and explain what kept Ansible from it."""
+        """Count the host and explain why Ansible cannot reach it."""
         self._count(result, "unreachable")
-        self._handle_warnings(_data_of(result))
-        self._explain(result, "UNREACHABLE", _told(_data_of(result)), C.COLOR_UNREACHABLE)
+        self._handle_warnings(result.result)
+        self._explain(result, "UNREACHABLE", _told(result.result), C.COLOR_UNREACHABLE)
 
     @_unless_plain
     def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
         """Print nothing but the warnings."""
-        self._handle_warnings(_data_of(result))
+        self._handle_warnings(result.result)
 
     @_unless_plain
     def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
         """Print nothing but the warnings: the loop is counted as one result."""
-        self._handle_warnings(_data_of(result))
-        if self._run_is_verbose(result) and "msg" in _data_of(result):
-            self._display.display(f"    {_data_of(result)['msg']}")
+        self._handle_warnings(result.result)
+        if self._run_is_verbose(result) and "msg" in result.result:
+            self._display.display(f"    {result.result['msg']}")
 
     @_unless_plain
     def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
         """Explain the item of a loop that failed, unless failing is allowed."""
-        self._handle_warnings(_data_of(result))
-        if _task_of(result).ignore_errors is True or _is_rescued(_task_of(result)):
+        self._handle_warnings(result.result)
+        if result.task.ignore_errors is True or _is_rescued(result.task):
             return
 
         def lines() -> Iterator[str]:
-            if "censored" not in _data_of(result):
-                yield f"item: {self._get_item_label(_data_of(result))}"
-            yield from _told(_data_of(result))
+            if "censored" not in result.result:
+                yield f"item: {self._get_item_label(result.result)}"
+            yield from _told(result.result)
 
         self._explain(result, "FAILED", lines(), C.COLOR_ERROR)
 
     @_unless_plain
     def v2_runner_item_on_skipped(self, result: CallbackTaskResult) -> None:
         """Print nothing but the warnings."""
-        self._handle_warnings(_data_of(result))
+        self._handle_warnings(result.result)
 
     @_unless_plain
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
         """Show on the live line that the task is tried again."""
-        tries = f"{_data_of(result)['attempts']} of {_data_of(result)['retries']}"
-        self._show_live(f"  {_task_of(result).get_name().strip()} (try {tries})")
+        tries = f"{result.result['attempts']} of {result.result['retries']}"
+        self._show_live(f"  {result.task.get_name().strip()} (try {tries})")
 
     @_unless_plain
     def v2_runner_on_async_poll(self, result: CallbackTaskResult) -> None:

@@ -1,4 +1,4 @@
-"""The hash of a password that nginx and Debian's login read, the same on every control machine."""
+"""The filter sha512_crypt: hashes a password in the form that nginx and Debian's login read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from collections.abc import Callable
 from ansible.errors import AnsibleFilterError
 
 ALPHABET = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-ROUNDS = 5000  # those of a hash that names none; nginx computes them for each request
+ROUNDS = 5000  # the default of crypt(3); nginx computes them for each request
 SIZE = 64  # bytes of a SHA-512 digest
 
 
@@ -53,7 +53,7 @@ def _repeated(digest: bytes, length: int) -> bytes:
 
 def _encoded(digest: bytes) -> str:
     """Return a digest in crypt's base 64, its bytes in the order of the specification."""
-    # Three bytes are four characters. They are a third of the digest apart, and rotate.
+    # Each group of four characters encodes three bytes, which are a third of the digest apart.
     first = [(i, i + 21, i + 42) for i in range(21)]
     groups = [(*at[i % 3 :], *at[: i % 3]) for i, at in enumerate(first)]
     text = ""

@@ -1,4 +1,4 @@
-"""Ask the site of this host for a page, as nginx serves it or as Gunicorn answers it."""
+"""Requests a page of the site on this host from nginx or from Gunicorn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMEOUT = 30.0  # seconds that an answer takes at most, as a whole
 
 def ask(connected: socket.socket, name: str, path: str) -> http.client.HTTPResponse:
     """Return the answer to a request, as nginx would send it."""
-    connection = http.client.HTTPConnection("localhost")  # a name that is an address may not parse
+    connection = http.client.HTTPConnection("localhost")  # parsing an IPv6 address could fail
     connection.sock = connected
     connection.request("GET", path, headers={"Host": name, "X-Forwarded-Proto": "https"})
     return connection.getresponse()
@@ -26,12 +26,12 @@ def nginx(name: str, scheme: str) -> socket.socket:
         return plain
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    # An address is asked for without a name.
+    # A TLS handshake names no IP address.
     return context.wrap_socket(plain, server_hostname=None if ":" in name else name)
 
 
 def gunicorn(path: str) -> socket.socket:
-    """Return a connection to what answers behind nginx."""
+    """Return a connection to Gunicorn's socket."""
     connected = socket.socket(socket.AF_UNIX)
     connected.settimeout(TIMEOUT)
     connected.connect(path)
@@ -67,7 +67,7 @@ def wrong_with(name: str, path: str, scheme: str, behind: str) -> str:
         name: the site's name, which nginx chooses the site by.
         path: the page.
         scheme: "http" or "https".
-        behind: Gunicorn's socket: it is asked where nginx asks for a password.
+        behind: Gunicorn's socket, for a site whose nginx asks for a password.
     """
     try:
         status, reason, text = answer_of(nginx(name, scheme), name, path)

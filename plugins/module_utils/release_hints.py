@@ -1,4 +1,4 @@
-"""What to mend when a step of a deploy fails, and whether the release itself is to blame for it."""
+"""A hint for each step of a deploy, and whether a failure of the step is the release's fault."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ LINES = 20  # of what a step printed, the last
 WIDTH = 500  # characters of a line, the last
 CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")
 
-# What to mend when a step fails, and whether the release itself is to blame: one that is, is marked
-# failed and its unfinished directory goes away.
+# For each step: whether its failure is the release's fault, and what to mend. Such a release is
+# marked as failed, and its unfinished directory is removed.
 HINTS: dict[str, tuple[bool, str]] = {
     "agent": (
         False,
         "app_source: agent needs an SSH agent that is forwarded to the host: "
         "ansible_ssh_common_args: -o ForwardAgent=yes; and site.yml has to run once with "
-        "it, since sshd forwards none otherwise.",
+        "it, so that sshd allows the forwarding.",
     ),
     "fetch": (
         False,
@@ -35,8 +35,8 @@ HINTS: dict[str, tuple[bool, str]] = {
     ),
     "source": (
         True,
-        "app_source and app_directory: app_directory, seen from the root of the source, "
-        "should be the directory of manage.py.",
+        "app_source and app_directory: app_directory should be the directory of manage.py, "
+        "relative to the root of the source.",
     ),
     "packages": (
         True,
@@ -51,31 +51,31 @@ HINTS: dict[str, tuple[bool, str]] = {
     "imports": (
         True,
         "The project does not start. app_settings_module, app_wsgi, app_celery, app_broker "
-        "and app_environment should fit it, and app_packages should name what its "
-        "requirements forgot.",
+        "and app_environment should fit it, and app_packages should name packages that its "
+        "requirements lack.",
     ),
     "check": (
         True,
         "app_static_url should be the project's STATIC_URL, and app_static_root its "
-        "STATIC_ROOT where the settings fix it; app_check_fail_level says what stops a "
-        "release.",
+        "STATIC_ROOT where the settings fix it; app_check_fail_level is the level of checks "
+        "that stops a release.",
     ),
     "keys": (
         False,
-        "A new key would sign everybody out. The project's settings should take both from "
+        "A new key would log out all users. The project's settings should read both from "
         'the environment: SECRET_KEY = os.environ["SECRET_KEY"] and SECRET_KEY_FALLBACKS = '
         'list(filter(None, os.environ.get("SECRET_KEY_FALLBACKS", "").split(","))).',
     ),
     "plan": (
         True,
         "app_database should be 'local', 'none' or the URL of a database that answers this "
-        "host, and the project's settings should read it (DATABASE_URL, or what "
-        "app_environment gives them of app_database_user and app_database_password).",
+        "host, and the project's settings should read it (DATABASE_URL, or variables of "
+        "app_environment with app_database_user and app_database_password).",
     ),
     "migrate": (True, "A migration of the project failed."),
     "static": (True, "The project's static files cannot be collected."),
-    "carry": (True, "The static files of the releases before cannot be linked."),
-    "behind": (False, "The database does not say which migrations it has."),
+    "carry": (True, "The static files of earlier releases cannot be copied."),
+    "behind": (False, "The applied migrations cannot be read from the database."),
     "trial": (
         True,
         "The release does not start, or does not answer app_health_path with a status from "
@@ -97,10 +97,10 @@ def explain(
 
     Args:
         step: its name, a key of HINTS.
-        output: what it printed, which may be anything; the last LINES lines are told, and no
-            control character reaches a terminal.
-        wrong: what is known besides, such as that its time was over.
-        consequence: what became of the site.
+        output: its output, which may be hostile; the message has its last LINES lines, without
+            control characters.
+        wrong: another reason, such as a timeout.
+        consequence: the state of the site.
     """
     hint = HINTS.get(step, (True, ""))[1]
     text = CONTROL.sub("?", output).strip()

@@ -1,4 +1,4 @@
-"""Commands in transient units of systemd, and the units themselves as their properties tell.
+"""Runs commands in transient units of systemd, and reads properties of units.
 
 A command runs with the sandbox of the application's services, as a user who is not root, and ends
 with all processes that it has started. Source: systemd-run(1), systemd.exec(5), systemd.kill(5).
@@ -17,16 +17,16 @@ from typing import Any
 
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
-REST = 1.0  # seconds in which the last is read that a command has printed before it ended
-KEPT = 128 * 1024  # bytes of a command's output, the last: a hostile one may print for ever
-STOPPING = 5  # seconds that processes get to end before they are killed
-# Root starts programs by their full paths, and what they start themselves is looked up here alone.
+REST = 1.0  # seconds for reading the rest of the output after the end of a command
+KEPT = 128 * 1024  # the last bytes of an output: a hostile command may print without an end
+STOPPING = 5  # seconds after which systemd kills processes that do not end
+# Root starts programs by their full paths. This PATH is for the programs that those start.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a command: its exit code, the end of what it printed, and its seconds."""
+    """The exit code of a command, the end of its output, and its duration in seconds."""
 
     code: int
     output: str
@@ -88,7 +88,7 @@ def run(command: list[str], limit: float) -> Result:
 
     Args:
         command: the program, by its full path, and its arguments.
-        limit: seconds after which it is killed, should it not have ended by itself.
+        limit: seconds after which the command is killed.
     """
     begun = time.monotonic()
     deadline = begun + limit
@@ -99,7 +99,7 @@ def run(command: list[str], limit: float) -> Result:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        bufsize=0,  # what a buffer held back would be lost
+        bufsize=0,  # a buffer could lose the end of the output
         cwd="/",
         env=ENVIRONMENT,
     ) as process, selectors.DefaultSelector() as selector:  # fmt: skip
@@ -108,7 +108,7 @@ def run(command: list[str], limit: float) -> Result:
         os.set_blocking(stream.fileno(), False)
         selector.register(stream, selectors.EVENT_READ)
         while True:
-            # Whoever inherited the pipe may hold it open after the command has ended.
+            # A child process may keep the pipe open after the command has ended.
             ended = process.poll() is not None
             if ended:
                 last = min(last, time.monotonic() + REST)
@@ -163,6 +163,6 @@ def outdated(unit: str, files: Iterable[str]) -> bool:
 
 
 def journal(unit: str, since: float, lines: int = 20) -> str:
-    """Return the last that a unit has said since a time, in seconds since 1970."""
+    """Return the last lines of a unit's log since a time, in seconds since 1970."""
     command = ["/usr/bin/journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}"]
     return run([*command, f"--since=@{int(since)}", f"--lines={lines}"], 20).output

@@ -1,17 +1,17 @@
-"""The services of an application: restarted without a lost request, and asked whether they work."""
+"""Restarts the services of an application without a lost request, and checks that they work."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_services
-short_description: Restarts the services of an application and asks whether they work
+short_description: Restarts the services of an application and checks that they work
 description:
-  - Services are restarted in the order of the list. Gunicorn has two generations for a moment - the
-    unit named in C(handover) serves while the other one restarts -, where there is memory for both.
-    The others are told to restart and not waited for, since a Celery worker ends its tasks first.
-  - Then the Celery worker is pinged, and the site is asked for a page.
-  - With O(force=true) none of that can be hindered by the processes that run now. Should it fail,
-    all of them are killed and the services are started from nothing, which is a pause of seconds.
+  - Restarts the services in the order of the list. While Gunicorn restarts, the unit in C(handover)
+    serves, if the memory is enough for both. The module does not wait for the restart of the other
+    services, because a Celery worker ends its tasks first.
+  - Then pings the Celery worker and requests a page of the site.
+  - With O(force=true), if one of these steps fails, the module kills all processes of the services
+    and starts the services again, which interrupts the site for some seconds.
 options:
   application:
     description: The application, as the role C(app) describes it in C(vars/main.yml).
@@ -37,7 +37,7 @@ options:
         type: str
         default: ""
       reserve:
-        description: MB of memory that must stay free beside two generations.
+        description: MB of memory that must stay free while both units run.
         type: int
         default: 0
   outdated:
@@ -55,7 +55,7 @@ options:
     type: str
     default: ""
   site:
-    description: The page that is asked for; without it the site is not asked.
+    description: The page to request; without it no page is requested.
     type: dict
     suboptions:
       name:
@@ -67,12 +67,12 @@ options:
         type: str
         required: true
       scheme:
-        description: How nginx serves it.
+        description: The scheme of the page's URL.
         type: str
         choices: [http, https]
         required: true
       socket:
-        description: Gunicorn's socket, which is asked where nginx wants a password.
+        description: Gunicorn's socket, for a site whose nginx asks for a password.
         type: str
         required: true
 author:
@@ -80,7 +80,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Restart Gunicorn without a pause, and ask the site for an answer
+- name: Restart Gunicorn without a pause, and request a page of the site
   clink.django_stack.app_services:
     application: "{{ __app_application }}"
     services:
@@ -101,7 +101,7 @@ restarted:
   elements: str
   returned: always
 told:
-  description: What an operator should know, such as why there was a pause.
+  description: Messages for the operator, such as the reason of a pause.
   type: list
   elements: str
   returned: always
@@ -115,24 +115,24 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import health, units
 
-STARTING = 200.0  # seconds: 90 to start, and what the old processes need to end
-PING = 25  # seconds that a worker gets to start and answer
-ENDING = 5.0  # seconds after which a worker that still ends its tasks is left to that
-TRIES = 10  # of the site, a second apart
+STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
+PING = 25  # seconds within which a worker must answer
+ENDING = 5.0  # seconds to wait for a worker that still ends its tasks
+TRIES = 10  # requests to the site, one each second
 
 
 class ServiceError(Exception):
-    """A service does not work; the text says which one and what it has said."""
+    """A service does not work; the text has its name and the end of its log."""
 
 
 def resident(main: str) -> int:
-    """Return the kB that a process and its children have in memory."""
+    """Return the resident memory of a process and its children, in kB."""
     told = units.run(["/usr/bin/ps", "-o", "rss=", "-p", main, "--ppid", main], 10)
     return sum(map(int, told.output.split())) if not told.code else 0
 
 
 def available() -> int:
-    """Return the kB of memory that are free or can be made so."""
+    """Return the available memory of the host, in kB."""
     with open("/proc/meminfo") as file:
         lines = dict(line.split(":", 1) for line in file)
     return int(lines["MemAvailable"].split()[0])
@@ -142,7 +142,7 @@ def restart(unit: str) -> None:
     """Restart a unit and wait until it is ready.
 
     Raises:
-        ServiceError: it does not start; with the last that it has said.
+        ServiceError: the unit does not start; the text has the end of its log.
     """
     begun = time.time()
     done = units.systemctl("restart", unit, limit=STARTING)
@@ -152,7 +152,7 @@ def restart(unit: str) -> None:
 
 
 def hand_over(service: dict[str, Any]) -> list[str]:
-    """Restart a service while another unit serves from its socket; return what there is to tell."""
+    """Restart a service while another unit serves from its socket; return messages."""
     unit, handover = service["unit"], service["handover"]
     needed = resident(units.show(unit, "MainPID").get("MainPID", "0"))
     free = available()
@@ -170,10 +170,10 @@ def hand_over(service: dict[str, Any]) -> list[str]:
 
 
 def ping(application: dict[str, Any], worker: str) -> list[str]:
-    """Wait until the Celery worker answers; return what there is to tell.
+    """Wait until the Celery worker answers; return messages.
 
     Raises:
-        ServiceError: it does not answer.
+        ServiceError: the worker does not answer.
     """
     unit, begun = f"{worker}.service", time.monotonic()
     while units.show(unit, "ActiveState").get("ActiveState") == "deactivating":

@@ -9,17 +9,17 @@ version_added: 0.1.0
 author: The engineers of django_stack
 description:
   - Compares the variables of roles of this collection with their C(meta/argument_specs.yml) and
-    C(checks.yml), before anything is touched. Fails with all complaints of all roles in one
-    message, a line for each.
-  - Refuses a variable that begins like a role's and that no role knows, and names the nearest known
-    one. C(app_foreign_variables) of the application's description lists variables of other roles
-    with such names.
-  - Roles on which a role depends are checked with it. The plugin runs on the control machine and
-    asks the host nothing.
+    C(checks.yml), before the first change. Fails with all complaints of all roles in one message,
+    a line for each.
+  - Refuses an unknown variable with a role's prefix, and names the most similar known one.
+    C(app_foreign_variables) of the application's description lists variables of other roles with
+    such names.
+  - Checks the dependencies of the roles, too. The plugin runs on the control machine and does not
+    contact the host.
 options:
   roles:
     description:
-      - Names of roles, short or full. What is no role of this collection is passed over, so that
+      - Names of roles, short or full. Names of other roles are ignored, so that
         C(ansible_play_role_names) can be given.
     type: list
     elements: str
@@ -29,7 +29,7 @@ attributes:
     description: Works the same in check mode.
     support: full
   diff_mode:
-    description: There is nothing to show.
+    description: The plugin changes nothing.
     support: none
 notes:
   - The value of a variable that C(checks.yml) calls secret is in no message.

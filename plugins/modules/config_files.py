@@ -8,11 +8,12 @@ short_description: Configuration files that are tried together and replaced all 
 description:
   - Renders templates on the control machine, as M(ansible.builtin.template) does, and compares all
     of them with the host in one call.
-  - Where a file differs, all candidates are put at their places in a mount namespace of their own,
-    and the commands of O(validate) try them there, beside the files that stay. Only if every
-    command ends with 0 the files in use are replaced; each in one step, and all or none of them.
-  - No link at the last part of a destination is followed - it is replaced.
-  - In check mode the files are compared and not tried, since a blank host lacks the programs.
+  - If a file differs, the commands of O(validate) check all new files at their real paths in a
+    separate mount namespace, together with the unchanged files. The files on the host are replaced
+    only if each command succeeds; each file atomically, and either all files or none.
+  - A link at a destination is replaced and not followed.
+  - In check mode the files are compared without O(validate), because a blank host lacks the
+    programs.
 options:
   files:
     description: The files, directories and links, in the order in which they are made.
@@ -25,7 +26,7 @@ options:
         type: path
         required: true
       src:
-        description: The template, which is looked for as M(ansible.builtin.template) does.
+        description: The template, found in the same places as by M(ansible.builtin.template).
         type: str
       content:
         description: The content, instead of a template.
@@ -37,7 +38,7 @@ options:
         choices: [file, directory, link, absent]
         default: file
       target:
-        description: Where a link leads to.
+        description: The target of a link.
         type: str
       owner:
         description: The user that the file belongs to.
@@ -48,30 +49,30 @@ options:
         type: str
         default: root
       mode:
-        description: The mode, in quotes; V(0755) for a directory if it is not said.
+        description: The mode, in quotes; the default for a directory is V(0755).
         type: str
         default: "0644"
       unit:
         description:
-          - The type of the unit that the file is, or adds to as a drop-in. systemd must know every
-            directive and value in it - it would only warn.
+          - The type of the unit or of the drop-in. The module fails if systemd does not know a
+            directive or value in it, because systemd itself would only warn.
         type: str
         choices: [service, socket, timer]
       secret:
-        description: Whether the content is kept out of the log and of what C(--diff) shows.
+        description: Whether the content is hidden in the log and in the output of C(--diff).
         type: bool
         default: false
   validate:
     description:
-      - Commands that try the files at their places. They run without a shell unless they start one.
+      - Commands that check the files at their paths. They run without a shell.
     type: list
     elements: str
     default: []
   service:
     description:
-      - The unit that reads the files. It is enabled, and started if it does not run. One that runs
-        is left to the handlers, and one whose conditions this host does not meet (C(Condition...=)
-        in the unit, as of systemd-timesyncd in a container) stays as it is.
+      - The unit that reads the files. It is enabled, and started if it does not run. Handlers
+        restart a running unit. A unit whose conditions (C(Condition...=)) the host does not meet
+        is not started, such as systemd-timesyncd in a container.
     type: str
 author:
   - The engineers of django_stack
@@ -101,7 +102,7 @@ files:
   elements: str
   returned: always
 service_was_running:
-  description: Whether the service ran before this task, and so may not have seen the new files.
+  description: Whether the service ran before this task, and so has not read the new files.
   type: bool
   returned: always
 """
@@ -120,8 +121,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import units
 
-STARTING = 200.0  # seconds that a service gets to start; systemd itself waits for 90
-LIMIT = 120  # seconds that a command which tries the files gets
+STARTING = 200.0  # seconds for the start of a service; systemd itself waits for 90
+LIMIT = 120  # seconds for a command of validate
 STAGE = "/run"  # a tmpfs that only root writes to
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -131,7 +132,7 @@ class FilesError(Exception):
 
 
 def current(path: Path) -> os.stat_result | None:
-    """Return what lies at a path, no link followed; None if nothing does."""
+    """Return the status of a path, without following a link; None if nothing is there."""
     try:
         return os.lstat(path)
     except OSError:
@@ -139,7 +140,7 @@ def current(path: Path) -> os.stat_result | None:
 
 
 def owners(file: dict[str, Any]) -> tuple[int, int]:
-    """Return the numbers of a file's owner and group; -1 for one that the host lacks."""
+    """Return the ids of a file's owner and group; -1 for one that the host lacks."""
     try:
         owner = pwd.getpwnam(file["owner"]).pw_uid
     except KeyError:
@@ -152,31 +153,31 @@ def owners(file: dict[str, Any]) -> tuple[int, int]:
 
 
 def mode_of(file: dict[str, Any]) -> int:
-    """Return a file's mode; a directory that says nothing of it is open to all readers."""
+    """Return a file's mode; the default for a directory is 0755."""
     mode = int(file["mode"], 8)
     return 0o755 if file["state"] == "directory" and mode == 0o644 else mode
 
 
 def right(file: dict[str, Any], told: os.stat_result) -> bool:
-    """Return whether owner, group and mode are as wanted."""
+    """Return whether owner, group and mode are right."""
     return (told.st_uid, told.st_gid) == owners(file) and stat.S_IMODE(told.st_mode) == mode_of(
         file
     )
 
 
 def differs(file: dict[str, Any]) -> bool:
-    """Return whether the host has not what is wanted."""
-    path, state = Path(file["dest"]), file["state"]
+    """Return whether the host differs from the description of a file."""
+    path, state = Path(file["dest"]), str(file["state"])
     told = current(path)
     if state == "absent" or told is None:
         return (state == "absent") != (told is None)
     if state == "link":
-        return not stat.S_ISLNK(told.st_mode) or os.readlink(path) != file["target"]
+        return not stat.S_ISLNK(told.st_mode) or os.readlink(path) != str(file["target"])
     if state == "directory":
         return not stat.S_ISDIR(told.st_mode) or not right(file, told)
     if not stat.S_ISREG(told.st_mode) or not right(file, told):
         return True
-    return path.read_bytes() != file["content"].encode()
+    return path.read_bytes() != str(file["content"]).encode()
 
 
 def dress(path: Path, file: dict[str, Any]) -> None:
@@ -191,7 +192,7 @@ def dress(path: Path, file: dict[str, Any]) -> None:
 
 
 def directories(files: list[dict[str, Any]]) -> list[Path]:
-    """Return the directories that hold changed files, without those below another one."""
+    """Return the directories of changed files, without those below another one."""
     parents = {Path(file["dest"]).parent for file in files}
     return sorted(
         each for each in parents if not any(each.is_relative_to(o) for o in parents - {each})
@@ -223,10 +224,10 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def try_together(files: list[dict[str, Any]], commands: list[str]) -> None:
-    """Try candidates at their places, in a mount namespace that nobody else sees.
+    """Check new files at their real paths, in a separate mount namespace.
 
     Raises:
-        FilesError: a command refuses them; with what it printed.
+        FilesError: a command refuses the files; the text has its output.
     """
     with tempfile.TemporaryDirectory(dir=STAGE, prefix="django_stack-") as name:
         stage = Path(name)
@@ -248,10 +249,10 @@ def try_together(files: list[dict[str, Any]], commands: list[str]) -> None:
 
 
 def verify(file: dict[str, Any]) -> None:
-    """Refuse a unit with what systemd would only pass over: a directive that it does not know.
+    """Refuse a unit with a directive that systemd does not know and would ignore.
 
     Raises:
-        FilesError: systemd warns of it.
+        FilesError: systemd warns of the unit.
     """
     unit = Path(STAGE, f"{os.getpid()}-verify.{file['unit']}")
     unit.write_text(file["content"])
@@ -267,7 +268,7 @@ def verify(file: dict[str, Any]) -> None:
 
 
 def replace(files: list[dict[str, Any]]) -> None:
-    """Replace all files or none: what was there comes back if one of them cannot be written."""
+    """Replace all files or none: if one cannot be written, the old files are restored."""
     done: list[tuple[Path, Path | None]] = []
     staged = []
     try:
@@ -308,7 +309,7 @@ def replace(files: list[dict[str, Any]]) -> None:
 
 
 def install(due: list[dict[str, Any]], validate: list[str]) -> None:
-    """Make the directories, try the files together and replace them.
+    """Create the directories, check the files together and replace them.
 
     Raises:
         FilesError: the files are refused.
@@ -330,7 +331,7 @@ def install(due: list[dict[str, Any]], validate: list[str]) -> None:
 
 
 def due_of(service: str) -> list[str]:
-    """Return what systemctl must do so that a service runs now and at boot."""
+    """Return the commands of systemctl that let a service run now and at boot."""
     told = units.show(
         service, "ActiveState", "UnitFileState", "ConditionResult", "ConditionTimestamp"
     )
@@ -341,10 +342,10 @@ def due_of(service: str) -> list[str]:
 
 
 def serve(service: str, due: list[str]) -> None:
-    """Have a service run now and at boot.
+    """Enable and start a service.
 
     Raises:
-        FilesError: it does not start; with the last that it has said.
+        FilesError: the service does not start; the text has the end of its log.
     """
     begun = time.time()
     for verb in due:
@@ -373,7 +374,7 @@ def main() -> None:
         "dest": {"type": "path", "required": True},
         "src": {"type": "str"},
         "content": {"type": "str"},
-        "secret_content": {"type": "str", "no_log": True},  # what the action plugin hides
+        "secret_content": {"type": "str", "no_log": True},  # for a file with secret
         "state": {"type": "str", "choices": states, "default": "file"},
         "target": {"type": "str"},
         "owner": {"type": "str", "default": "root"},
@@ -389,7 +390,7 @@ def main() -> None:
             "service": {"type": "str"},
         },
         supports_check_mode=True,
-        no_log=True,  # the host's journal is no place for whole files
+        no_log=True,  # Ansible would write whole files into the host's journal
     )
     wanted = module.params["files"]
     for each in wanted:

@@ -1,4 +1,4 @@
-"""Which services are older than the files that they read."""
+"""Finds services that are older than the files that they read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ DOCUMENTATION = r"""
 module: outdated_services
 short_description: Finds services that are older than the files that they read
 description:
-  - A run of ansible-playbook that was broken off may have installed files and not restarted the
-    services that read them. The times of the files and of the services tell which ones.
-  - The module changes nothing, except that systemd reads the definitions of its units anew where
-    one of them has changed.
+  - An interrupted run of ansible-playbook may have installed files without a restart of the
+    services that read them. The module compares the times of the files and of the services.
+  - The module changes nothing, but it runs C(systemctl daemon-reload) if the file of a unit has
+    changed.
 options:
   services:
     description: The services.
@@ -22,12 +22,12 @@ options:
         type: str
         required: true
       files:
-        description: The files that it reads.
+        description: The files that the service reads.
         type: list
         elements: str
         required: true
       handler:
-        description: The handler that makes the service use them.
+        description: The handler to run after a change of the files.
         type: str
         required: true
 author:
@@ -38,7 +38,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Find the services that are older than their files
+- name: Find stale services
   clink.django_stack.outdated_services:
     services:
       - {unit: nginx.service, files: [/etc/nginx/nginx.conf], handler: Restart nginx}
@@ -47,7 +47,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 handlers:
-  description: The handlers of the services that are older than one of their files.
+  description: The handlers of the stale services.
   type: list
   elements: str
   returned: always

@@ -1,17 +1,17 @@
-"""Which packages a host has; the action plugin of this name installs what is missing."""
+"""Lists the packages of a host; the action plugin of the same name installs missing ones."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: packages
-short_description: Debian packages of several roles, looked up once
+short_description: Installs missing Debian packages
 description:
-  - Installs packages with M(ansible.builtin.apt), without what they only recommend, and without
-    starting their services, which have no settings yet.
-  - The host is asked once in a run which packages it has (C(ansible_facts.packages)); a task whose
-    packages are all there asks nobody.
-  - A task is changed, too, if an earlier one of the same run has installed one of its packages.
-  - Where a package cannot be found the lists of packages are fetched, and it is tried once more.
+  - Installs packages with M(ansible.builtin.apt), without recommended packages, and without
+    starting their services, because their settings are not installed yet.
+  - The first task of a run lists the packages of the host as C(ansible_facts.packages). Later tasks
+    do not contact the host if it has all their packages.
+  - A task is also changed if an earlier task of the same run has installed one of its packages.
+  - If the installation fails, the lists of packages are updated, and it is tried once more.
 options:
   names:
     description: The packages.
@@ -33,7 +33,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 missing:
-  description: The packages that were installed, or would be in check mode.
+  description: The installed packages; in check mode those that would be installed.
   type: list
   elements: str
   returned: always
@@ -45,14 +45,16 @@ QUERY = ["/usr/bin/dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Pa
 
 
 def main() -> None:
-    """Tell which packages are installed."""
+    """List the installed packages."""
     module = AnsibleModule(
         argument_spec={"names": {"type": "list", "elements": "str", "required": True}},
         supports_check_mode=True,
     )
     _, told, _ = module.run_command(QUERY, check_rc=True)
     lines = (line.split() for line in told.splitlines())
-    installed = {words[1]: [] for words in lines if len(words) == 2 and words[0][1:2] == "i"}
+    installed: dict[str, list[str]] = {
+        words[1]: [] for words in lines if len(words) == 2 and words[0][1:2] == "i"
+    }
     missing = [name for name in module.params["names"] if name not in installed]
     module.exit_json(changed=False, missing=missing, ansible_facts={"packages": installed})
 

@@ -1,4 +1,4 @@
-"""Hosts as people write them: domain names and IP addresses, parsed by `ipaddress`."""
+"""Functions for hosts: domain names, and IP addresses, which `ipaddress` parses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-LONGEST_NAME = 253  # RFC 1035, without the dot at the end
-# Ends of names that no public name server knows: RFC 2606, RFC 6762, RFC 8375 and common habits.
+LONGEST_NAME = 253  # characters without the dot at the end: RFC 1035
+# Last labels of names that public name servers do not know: RFC 2606, 6762, 8375 and common use.
 PRIVATE_SUFFIXES = frozenset(
     {"example", "internal", "invalid", "lan", "local", "localdomain", "localhost", "test"}
 )
@@ -70,7 +70,7 @@ def is_public(text: str) -> bool:
     """Return whether a host can be reached from the internet, as far as its name tells."""
     address = parse_address(text)
     if address:
-        # The networks of examples (RFC 5737, RFC 3849) stand for public ones in documents.
+        # Networks for documentation (RFC 5737, RFC 3849) count as public: examples use them.
         documented = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
         return address.is_global or any(
             address in ipaddress.ip_network(network) for network in documented
@@ -107,8 +107,8 @@ def with_addresses(groups: Mapping[str, Iterable[str]]) -> list[str]:
 def certificate_groups(hosts: Iterable[str]) -> dict[str, list[str]]:
     """Return which hosts share a certificate of an authority, by the certificate's name.
 
-    Each domain has its own, so that one that cannot be issued harms no other; addresses share one,
-    because a client that asks for an address names no host in the handshake.
+    Each domain has its own certificate, so that one failure affects one domain. All addresses share
+    one, because a TLS handshake for an address has no name.
     """
     hosts = list(hosts)
     groups = {domain: [domain] for domain in domains(hosts)}

@@ -1,4 +1,4 @@
-"""Name the state of a source directory, or of an archive, and pack it for a release.
+"""Computes the revision of a source directory or archive, and packs it for a release.
 
 The revision depends on names, contents and executable bits alone, so that an
 unchanged directory is the same release on every control machine. In a git work
@@ -18,7 +18,7 @@ LEFT_OUT = {".git", ".hg", ".venv", "__pycache__", "node_modules", ".mypy_cache"
 
 
 class SourceError(Exception):
-    """The source is not there or is empty; the text says which one is meant."""
+    """The source is missing or empty; the text has its path."""
 
 
 def listed(directory: Path) -> Iterator[Path]:
@@ -28,7 +28,7 @@ def listed(directory: Path) -> Iterator[Path]:
         SourceError: the directory does not exist.
     """
     if not directory.is_dir():
-        raise SourceError(f"{directory} is not there on the control machine")
+        raise SourceError(f"{directory} does not exist on the control machine")
     command = ["git", "-C", str(directory), "ls-files", "-z"]
     command += ["--cached", "--others", "--exclude-standard"]
     try:
@@ -41,11 +41,11 @@ def listed(directory: Path) -> Iterator[Path]:
 
 
 def pack(source: Path, archive: Path | None = None) -> str:
-    """Return the revision of a source, 40 hexadecimal digits; write its files where that is asked.
+    """Return the revision of a source, 40 hexadecimal digits; write its files to an archive.
 
     Args:
         source: a directory, or a file that is an archive already.
-        archive: the tar file to write; it holds the project's code, so it should be private.
+        archive: the tar file to write, or None; it should be private, as it holds the code.
 
     Raises:
         SourceError: there is no such directory, or it holds no files.
@@ -64,7 +64,7 @@ def pack(source: Path, archive: Path | None = None) -> str:
         elif path.is_file():
             content = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
             digest.update(f"file {name} {path.stat().st_mode & 0o100} {content}\0".encode())
-        else:  # a directory, or tracked and deleted
+        else:  # a directory, or a tracked file that was deleted
             continue
         files.append(name)
     if not files:

@@ -1,4 +1,4 @@
-"""The run of ansible-playbook that a task is part of, and whether another one still goes on."""
+"""Identifies the current run of ansible-playbook, and checks whether another run is alive."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ def process(pid: int) -> tuple[int, str, str]:
 
 
 def this() -> dict[str, object]:
-    """Return this run: who started it, on which machine, its process and that one's start.
+    """Return this run: its user, machine, process id and the start of the process.
 
-    Its workers are forks of it, so the last of the nearest processes with its name is meant.
+    The workers of ansible-playbook are its forks: the run is the highest process of the chain of
+    ancestors with that name.
     """
     pid = os.getppid()
-    found, named = (pid, process(pid)[1]), False  # one that has another name is known by its worker
+    # Without a process of that name the parent identifies the run.
+    found, named = (pid, process(pid)[1]), False
     while pid > 1:
         parent, started, command = process(pid)
         if any(Path(word).name in PROGRAMS for word in command.split()[:2]):
@@ -44,5 +46,5 @@ def this() -> dict[str, object]:
 
 
 def goes_on(pid: int, started: str) -> bool:
-    """Return whether a run of this machine goes on, by its process and its start."""
+    """Return whether a run of this machine is alive, by its process and the start of that."""
     return bool(started) and process(pid)[1] == started

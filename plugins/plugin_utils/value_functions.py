@@ -1,6 +1,6 @@
-"""What checks.yml names and a pattern cannot say: kinds of values, and facts about several values.
+"""Functions for the rules `is` and `call` of checks.yml, for what a pattern cannot express.
 
-KINDS are tests of one value (`is: host`); FUNCTIONS are tests of all values (`call: ...`).
+KINDS test one value (`is: host`). FUNCTIONS test all values of a run (`call: ...`).
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def is_upstream(value: object) -> bool:
 def is_policy_source(value: object) -> bool:
     """Return whether a word is a source of a Content-Security-Policy.
 
-    A keyword without its quotes would be a host's name, and a nonce that stays the same protects
-    nobody.
+    Refused are keywords without quotes, which would be names of hosts, and nonces, because a
+    constant nonce does not protect.
     """
     word = _like(r"'[A-Za-z0-9+/=_-]+'|[A-Za-z0-9*.:/_~%?=@+&-]+")
     refused = _like(
@@ -212,7 +212,7 @@ def _needs_no_parent(paths: list[str]) -> bool:
 
 
 def shared_directories_are_apart(values: Values) -> bool:
-    """No shared directory lies below another one, which the application's user could replace."""
+    """No shared directory lies below another one, where its user could replace it."""
     return _needs_no_parent(values["app_shared_directories"])
 
 
@@ -236,12 +236,12 @@ def _part(pattern: str, key: str) -> Callable[[Values], bool]:
 
 def build_user_is_another(values: Values) -> bool:
     """The user that builds is not the one that runs."""
-    return values["app_build_user"] != values["app_user"]
+    return str(values["app_build_user"]) != str(values["app_user"])
 
 
 def media_url_is_not_static(values: Values) -> bool:
     """Static files and media have URLs of their own."""
-    return values["app_media_url"] != values["app_static_url"]
+    return str(values["app_media_url"]) != str(values["app_static_url"])
 
 
 def broker_is_there(values: Values) -> bool:
@@ -301,7 +301,7 @@ def sshd_settings_are_spelled_like_its_manual(values: Values) -> bool:
     )
 
 
-# What the role sshd sets itself, as sshd_config(5) writes it.
+# Settings of the role sshd, spelled as in sshd_config(5).
 SSHD_SETTINGS = (
     "PasswordAuthentication", "KbdInteractiveAuthentication", "PermitRootLogin", "LoginGraceTime",
     "MaxAuthTries", "MaxSessions", "MaxStartups", "ClientAliveInterval", "ClientAliveCountMax",

@@ -1,10 +1,11 @@
-"""What a role's variables should be: types from its argument_specs, rules from its checks.yml.
+"""Checks variables of roles: types come from argument_specs, rules from checks.yml.
 
-Plain functions, without Ansible: the action plugin `check_values` gives them the values of a run.
+The functions work without Ansible; the action plugin `check_values` calls them with the values.
 
 `roles/<role>/checks.yml` holds:
 
 * `prefix`: a pattern for the names that are the role's; without it, `<role>_`.
+* `renamed`: new names of variables by the old names that earlier versions had.
 * `first`: variables that are checked before others are rendered, because a template that uses them
   may write a file. While one of them is wrong, what uses it is not rendered.
 * `checks`: a list. Each check has `name` (the variable), `should` (the end of "it should be ..."),
@@ -30,7 +31,7 @@ import yaml
 from . import value_functions
 
 Rules = Mapping[str, Any]
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is ten times as fast
 KEYS_OF_A_CHECK = frozenset({"name", "should", "secret", "when", "call"})
 BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})  # Ansible's `bool`
 TYPES = {
@@ -63,7 +64,7 @@ class Unresolved:
 
 @dataclass(frozen=True)
 class Role:
-    """What a role says of its variables.
+    """The rules of a role for its variables.
 
     Attributes:
         name: its short name.
@@ -72,6 +73,7 @@ class Role:
         prefix: a pattern that the names of its variables match at their beginning.
         dependencies: short names of the roles that it depends on.
         first: variables that are checked before what uses them is rendered.
+        renamed: new names by old ones, of variables that an earlier version had.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Role:
     prefix: str = ""
     dependencies: list[str] = field(default_factory=list)
     first: list[str] = field(default_factory=list)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def secrets(self) -> set[str]:
@@ -91,7 +94,7 @@ class Role:
 
 @cache
 def load_role(directory: Path) -> Role:
-    """Read what a role of the collection says of its variables.
+    """Read the rules of a role of the collection.
 
     Args:
         directory: of the role.
@@ -114,6 +117,7 @@ def load_role(directory: Path) -> Role:
         checks=table.get("checks", []),
         prefix=table.get("prefix", f"{directory.name}_"),
         first=table.get("first", []),
+        renamed=table.get("renamed", {}),
         dependencies=[
             dependency["role"].rsplit(".", 1)[-1]
             for dependency in read(directory / "meta" / "main.yml").get("dependencies", [])
@@ -130,7 +134,7 @@ def with_dependencies(names: Iterable[str], directory: Path) -> list[Role]:
     """Read roles and those that they depend on, each once, dependencies first.
 
     Args:
-        names: short or full names; what is no role of the directory is passed over.
+        names: short or full names; names of other roles are ignored.
         directory: that holds the roles.
     """
     roles: dict[str, Role] = {}
@@ -177,7 +181,7 @@ def has_type(value: object, kind: str) -> bool:
 
 
 def has_nul(value: object) -> bool:
-    """Return whether a text in a value holds a NUL, which no file and no command line can."""
+    """Return whether a value holds the character NUL, which files and command lines cannot hold."""
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, Mapping):
@@ -186,7 +190,7 @@ def has_nul(value: object) -> bool:
 
 
 def mistyped(value: object, option: Mapping[str, Any]) -> str:
-    """Return what a value should be, where argument_specs does not let it through.
+    """Return what a value should be, if it does not fit argument_specs.
 
     Args:
         value: the rendered value.
@@ -344,7 +348,6 @@ def complaints(
     roles: Iterable[Role],
     values: Mapping[str, Any],
     names: Iterable[str] = (),
-    renamed: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return one line for each wrong value of several roles.
 
@@ -353,7 +356,6 @@ def complaints(
         values: rendered values, or Unresolved, by the names of variables; what is not defined is
             not there.
         names: of all variables of the host, for those that nobody knows.
-        renamed: new names by old ones, of variables that an earlier version had.
     """
     roles, names = list(roles), list(names)
     lines: list[str] = []
@@ -385,13 +387,13 @@ def complaints(
                 wrong.add(check["name"])
     for name, (failure, secret) in unresolved.items():
         if failure.undefined in wrong or failure.undefined in unresolved:
-            continue  # it is derived from a variable that has a line of its own
+            continue  # another line names the variable that it uses
         if failure.undefined:
             reason = f"the variable {failure.undefined}, which is not defined"
         else:
-            reason = "what cannot be rendered" + ("" if secret else f" ({failure.reason})")
+            reason = "a value that cannot be rendered" + ("" if secret else f" ({failure.reason})")
         lines.append(f"{name}: its template uses {reason}")
-    lines += complaints_about_names(roles, names, values, renamed or {})
+    lines += complaints_about_names(roles, names, values)
     return lines
 
 
@@ -399,7 +401,6 @@ def complaints_about_names(
     roles: list[Role],
     names: list[str],
     values: Mapping[str, Any],
-    renamed: Mapping[str, str],
 ) -> list[str]:
     """Return one line for each variable that begins like a role's and that no role knows."""
     known = {name for role in roles for name in role.options}
@@ -409,8 +410,8 @@ def complaints_about_names(
     for role in roles:
         for name in unknown_names(role, names, known | foreign):
             foreign.add(name)
-            if name in renamed:
-                lines.append(f"{name}: this variable is now called {renamed[name]}")
+            if name in role.renamed:
+                lines.append(f"{name}: this variable is now called {role.renamed[name]}")
                 continue
             alike = nearest(name, role.options)
             lines.append(

@@ -442,7 +442,7 @@ GOOD = {
     },
     "sandbox": {
         "app_sandbox": {
-            "MemoryDenyWriteExecute": False, "IPAddressAllow": "localhost",
+            "MemoryDenyWriteExecute": False, "IPAddressAllow": ["", "localhost"],
             "ReadWritePaths": ["/srv/exports"], "SystemCallFilter": ["@resources"],
         },
         "nginx_sandbox": {"ReadWritePaths": ["/srv/cache"]}, "redis_sandbox": {"Nice": -5},
@@ -579,10 +579,18 @@ def test_a_service_checks_the_description_of_its_application(checker, role):
 
 
 def test_an_old_name_is_told_its_new_one():
-    role = values.Role("x", {"x_new": {}}, prefix="x_")
-    assert values.complaints([role], {}, ["x_old"], {"x_old": "x_new"}) == [
-        "x_old: this variable is now called x_new"
-    ]
+    role = values.Role("x", {"x_new": {}}, prefix="x_", renamed={"x_old": "x_new"})
+    assert values.complaints([role], {}, ["x_old"]) == ["x_old: this variable is now called x_new"]
+
+
+def test_old_names_lead_to_variables_that_are_there(checker):
+    roles = [values.load_role(ROOT / "roles" / role) for role in ["app_description", *ROLES]]
+    known = {name for role in roles for name in role.options}
+    renamed = {old: new for role in roles for old, new in role.renamed.items()}
+    assert renamed and set(renamed.values()) <= known and not set(renamed) & known
+    message = checker.message(dict.fromkeys(renamed, "x"), ROLES)
+    for old, new in renamed.items():
+        assert f"{old}: this variable is now called {new}" in message.splitlines()
 
 
 @pytest.mark.parametrize("role", ["app_description", *ROLES])
@@ -612,11 +620,51 @@ def test_hosts_are_written_as_their_readers_want_them():
     assert addresses.with_addresses({"a": ["x.y"], "b": ["x.y", "::1"]}) == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("secret", "database", "broker", "given", "problem"),
+    [
+        ("", "local", "local", False, "Name the secret: -e app_rotate="),
+        ("secret_key", "none", "none", False, ""),
+        ("secret_key", "local", "local", True, "You set app_secret_key yourself."),
+        ("broker_password", "none", "local", False, ""),
+        ("broker_password", "local", "local", True, "You set app_broker_password yourself."),
+        ("broker_password", "local", "none", True, "app_broker is none"),
+        ("broker_password", "local", "redis://x", True, "app_broker is on another server."),
+        ("database_password", "local", "none", True, ""),
+        ("database_password", "none", "local", False, "app_database is none"),
+        ("database_password", URL, "local", False, "app_database is on another server."),
+    ],
+)
+def test_a_rotation_that_cannot_be_done_is_refused(secret, database, broker, given, problem):
+    from ansible_collections.clink.django_stack.plugins.filter.rotation_problem import (
+        rotation_problem,
+    )
+
+    told = rotation_problem(secret, database, broker, given, False)
+    assert told.startswith(problem) and bool(told) == bool(problem)
+    assert secret == "" or "check mode" in rotation_problem(secret, database, broker, given, True)
+
+
 def test_every_filter_is_documented():
     from ansible_collections.clink.django_stack.plugins.filter.addresses import FilterModule
 
     documents = {path.stem for path in (ROOT / "plugins" / "filter").glob("*.yml")}
     assert set(FilterModule().filters()) == documents
+
+
+def test_a_text_is_added_to_a_list_of_directives():
+    from ansible_collections.clink.django_stack.plugins.filter.merge_directives import (
+        merge_directives,
+    )
+
+    own = {"IPAddressAllow": ["10.0.0.0/8"], "PrivateTmp": True, "IPAddressDeny": "any"}
+    for more in ("localhost", ["localhost"]):
+        assert merge_directives(own, {"IPAddressAllow": more}) == own | {
+            "IPAddressAllow": ["10.0.0.0/8", "localhost"]
+        }
+    assert merge_directives(own, {"PrivateTmp": False, "IPAddressDeny": [], "Nice": 5}) == {
+        "IPAddressAllow": ["10.0.0.0/8"], "PrivateTmp": False, "IPAddressDeny": [], "Nice": 5,
+    }  # fmt: skip
 
 
 # --- through ansible-playbook -------------------------------------------------------------------

@@ -139,7 +139,7 @@ def test_any_name_survives(tree, name):
 
 @pytest.mark.parametrize(
     ("make", "message"),
-    [(lambda path: None, "is not there"), (lambda path: path.mkdir(), "holds no files")],
+    [(lambda path: None, "does not exist"), (lambda path: path.mkdir(), "holds no files")],
     ids=["missing", "empty"],
 )
 def test_nothing_to_pack_is_refused_with_its_name(tmp_path, make, message):

@@ -75,9 +75,9 @@ SETS = {
         "redis_settings": {"timeout": 0},
         "app_sandbox": {
             "MemoryDenyWriteExecute": False,
-            "IPAddressAllow": "localhost",
-            "ReadWritePaths": ["/srv/exports"],
-            "SystemCallFilter": ["@resources"],
+            "IPAddressAllow": ["", "localhost"],
+            "ReadWritePaths": "/srv/exports",
+            "SystemCallFilter": "@resources",
         },
         "nginx_sandbox": {"ReadWritePaths": ["/srv/cache"]},
         "sshd_settings": {
@@ -401,9 +401,11 @@ def test_systemd_accepts_the_drop_ins(texts, verify, role):
 
 def test_a_sandbox_has_exceptions(rendered):
     unit = rendered["nasty"]["celery_worker/celery.service"].splitlines()
+    own = yaml.safe_load((ROOT / "roles/app_description/vars/main/environment.yml").read_text())
+    addresses = own["__app_sandbox_base"]["IPAddressAllow"]
     want = {
         "MemoryDenyWriteExecute": ["false"],
-        "IPAddressAllow": ["localhost"],
+        "IPAddressAllow": [*addresses, "", "localhost"],
         "ReadWritePaths": ["/srv/exports", "/srv/web/nasty-app_1.d/shared"],
         "SystemCallFilter": ["@system-service", "~@privileged @resources", "@resources"],
     }

@@ -1,9 +1,9 @@
 """What code that nobody has read can do: a package, a build script, a commit, a web process.
 
-molecule/testing/attacker is that code. It tries the same at each stage, and tells the canary, which
-runs on the droplet and learns from the kernel who speaks. Two of its releases are deployed, so that
-the second one is built from packages that are linked from the first one; then it serves, and hinders
-the rollback.
+molecule/testing/malicious_package is that code. At each stage it tries the same attacks and tells
+the canary, a process of root on the droplet, which learns from the kernel which user speaks. Two of
+its releases are deployed, and the second one is built from packages that are linked from the first
+one. Then the second one serves, and hinders the rollback.
 """
 
 import base64
@@ -55,25 +55,31 @@ secret other www-data 0640 /var/www/other/shared/media/private
 secret {APP}-build root 0400 /etc/{APP}/deploy_key
 systemctl reset-failed canary 2>/dev/null || true
 rm -f {TOLD}
-systemctl is-active --quiet canary || systemd-run --quiet --unit=canary python3 /run/canary.py {TOLD}
+systemctl is-active --quiet canary ||
+    systemd-run --quiet --unit=canary python3 /run/canary.py {TOLD}
 """
 AWAY = f"""
 systemctl stop canary
-rm -rf /etc/{APP}/deploy_key /etc/other /var/www/other /var/lib/django_stack/other /var/cache/other-build
+rm -rf /etc/{APP}/deploy_key
+rm -rf /etc/other /var/www/other /var/lib/django_stack/other /var/cache/other-build
 rm -rf {ROOT}/shared/media/leak.txt {ROOT}/shared/media/passwd.txt {ROOT}/shared/media/directory
 userdel other; userdel other-build
 runuser -u postgres -- psql -qd {APP} -c "DELETE FROM django_migrations WHERE name = '0002_attack'"
 """
 # Owner, mode and kind of all that is root's, and the times of the files: one line for each.
 LOOK = f"""
-find /etc /usr/local /opt/uv /root /var/spool/cron /var/lib/systemd /var/lib/django_stack /var/www/other \
-    /var/cache/other-build {ROOT} -xdev \\( -path /root/.ansible -o -path {ROOT}/shared/media \
-    -o -path {ROOT}/releases -o -path '/var/lib/systemd/timers' \\) -prune -o \
+find /etc /usr/local /opt/uv /root /var/spool/cron /var/lib/systemd /var/lib/django_stack \
+    /var/www/other /var/cache/other-build {ROOT} -xdev \\( -path /root/.ansible \
+    -o -path {ROOT}/shared/media -o -path {ROOT}/releases \
+    -o -path /var/lib/systemd/timers \\) -prune -o \
     ! -path '/etc/ansible/facts.d/*' ! -name source.tar ! -path {ROOT}/current ! -path {ROOT} \
     \\( -type f -printf '%p %u %g %m %T@\\n' -o -printf '%p %u %g %m %y %l\\n' \\) | sort
 stat --format '%n %U %G %a' {ROOT}
 """
-TREE = "cd {} && find . -printf '%p %u %g %m %y %l\\n' | sort && find . -type f -exec sha256sum {{}} + | sort"
+TREE = (
+    "cd {} && find . -printf '%p %u %g %m %y %l\\n' | sort"
+    " && find . -type f -exec sha256sum {{}} + | sort"
+)
 
 
 def droplets():
@@ -92,7 +98,7 @@ def live(host):
 def project(directory, number, sabotage=""):
     """Lay out the sample with a malicious package, settings, migration and page."""
     shutil.copytree(PROJECT / "examples" / APP, directory)
-    shutil.copytree(TESTING / "attacker", directory / "attacker")
+    shutil.copytree(TESTING / "malicious_package", directory / "attacker")
     (directory / "attacker" / "sabotage").write_text(sabotage)
     added = {
         "requirements.txt": "./attacker\n",
@@ -191,7 +197,7 @@ def refused(attacked, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def rolled_back(attacked, refused):
-    """Have the web process hinder rollbacks; return what came of a plain one and of a forced one."""
+    """Have the web process hinder rollbacks; return the results of a plain and of a forced one."""
     for each in attacked.values():
         assert visit(each.host, "hold") == "done"
     time.sleep(2)
@@ -218,9 +224,7 @@ def breaches(seen):
 
 def test_everything_was_tried(seen):
     told = seen.told()
-    users = {
-        user: int(seen.host.check_output("id -u %s", user)) for user in (APP, f"{APP}-build")
-    }
+    users = {user: int(seen.host.check_output("id -u %s", user)) for user in (APP, f"{APP}-build")}
     ended = {line["stage"]: line["user"] for line in told if line["attempt"] == "end"}
     assert set(ended) == STAGES
     for stage, user in ended.items():

@@ -44,8 +44,8 @@ AT_ONCE = 15  # s within which a run that may not begin says so
 TASKS = 500
 # Tasks of a deploy, of which the second one and the last one take seconds.
 LOCK = "deploy | Lock the releases and fetch the source"
-PREPARE = "deploy | Build the release, prepare it and try it"
-ACTIVATE = "deploy | Make the release live"
+PREPARE = "deploy | Build the release, prepare it and test it"
+ACTIVATE = "deploy | Activate the release"
 RESTART = "restart_services | Restart the services and ask whether they work"
 NUMBERS = itertools.count(2)  # good-1 is what converge.yml deploys
 LINES = {"ANSIBLE_STDOUT_CALLBACK": "default"}  # one for each task, as it begins

@@ -157,7 +157,7 @@ def shut_out():
 
     def run(tag):
         if tag not in told:
-            values = json.dumps(SHUT_OUT[tag] | {"__guard_seconds": PATIENCE})
+            values = json.dumps(SHUT_OUT[tag] | {"guarded_change_seconds": PATIENCE})
             told[tag] = playbook("--tags", tag, "--extra-vars", values)
         return told[tag]
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import attacker
 
 NAMES = """
-    busctl cat chmod chown cp env find flock git id install journalctl kill ln ls mkdir mount mv nice nsenter
-    ps renice rm rmdir runuser setfacl setpriv sh stat su sudo systemctl systemd-run tar timeout unshare uv
+    busctl cat chmod chown cp env find flock git id install journalctl kill ln ls mkdir mount mv
+    nice nsenter ps renice rm rmdir runuser setfacl setpriv sh stat su sudo systemctl systemd-run
+    tar timeout unshare uv
 """.split()
 SCRIPT = """#!/bin/sh
 /usr/bin/python3 -I {module} program {name}
@@ -19,7 +20,7 @@ exec /usr/bin/{name} "$@"
 """
 
 
-def build_wheel(directory, settings=None, metadata=None):
+def build_wheel(directory: str, settings: object = None, metadata: object = None) -> str:
     """Attack, and build the wheel."""
     attacker.attack("build")
     release = Path.cwd().parent

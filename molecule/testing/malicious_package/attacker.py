@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 APP, ROOT = "psychology_clinic", Path("/var/www/clink-backend")
 MARK = "canary-of-the-tests"  # in all that nobody may read
@@ -39,7 +41,7 @@ PLACES = [  # all that root walks, reads, executes or writes
 ]  # fmt: skip
 
 
-def tell(stage, attempt, reached=""):
+def tell(stage: str, attempt: str, reached: object = "") -> None:
     """Tell the canary; `reached` is what should not have been possible."""
     message = {"stage": stage, "attempt": attempt, "reached": str(reached)[:200]}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as canary:
@@ -49,16 +51,16 @@ def tell(stage, attempt, reached=""):
             pass
 
 
-def read(path):
+def read(path: str) -> str:
     """Return the content of a file that is a secret."""
     return Path(path).read_text(errors="replace")[:100]
 
 
-def replace(path):
+def replace(place: Path | str) -> list[str]:
     """Put a link in the place of what root uses, or change it."""
-    path, done = Path(path), []
+    path, done = Path(place), []
     aside = Path(f"{path}.attacked")
-    attempts = {
+    attempts: dict[str, Callable[[], object]] = {
         "created beside": lambda: aside.symlink_to("/etc"),
         "renamed": lambda: path.rename(aside),
         "written": lambda: os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)),
@@ -78,7 +80,7 @@ def replace(path):
     return done
 
 
-def hard_link(directory):
+def hard_link(directory: Path) -> list[str]:
     """Link what others own into a directory of one's own."""
     done = []
     for path in ["/etc/shadow", "/etc/passwd", f"/etc/{APP}/environment", *SECRETS]:
@@ -90,20 +92,22 @@ def hard_link(directory):
     return done
 
 
-def escape(arguments):
+def escape(arguments: list[str]) -> str:
     """Ask a program for processes outside of the sandbox, or for another user."""
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=10, input="* * * * * id\n")
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=10, input="* * * * * id\n"
+    )
     return f"{arguments}: {done.stdout}" if done.returncode == 0 else ""
 
 
-def bus():
+def bus() -> str:
     """Speak to the system bus."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect("/run/dbus/system_bus_socket")
     return "the system bus"
 
 
-def setuid(directory):
+def setuid(directory: Path) -> Path:
     """Make a program that runs as its owner."""
     path = Path(directory, "setuid")
     path.write_bytes(b"")
@@ -111,19 +115,23 @@ def setuid(directory):
     return path
 
 
-def stay(stage):
+def stay(stage: str) -> None:
     """Leave processes behind: in a session of their own, deaf to signals."""
-    code = "import signal, time\nfor n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)\ntime.sleep(999)"
+    code = (
+        "import signal, time\n"
+        "for n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)\n"
+        "time.sleep(999)"
+    )
     null = subprocess.DEVNULL  # or whoever reads what the build prints would wait for the end
     command = [sys.executable, "-c", code, f"stays-{stage}"]
     subprocess.Popen(command, start_new_session=True, stdin=null, stdout=null, stderr=null)
 
 
-def attack(stage):
+def attack(stage: str) -> None:
     """Try everything, and tell the canary."""
     builder = stage == "build"
     own = Path.cwd() if builder else ROOT / "shared/media"
-    attempts = {
+    attempts: dict[str, tuple[Any, ...]] = {
         **{f"read {path}": (read, path) for path in SECRETS},
         **{
             f"read {path}": (read, path)
@@ -150,7 +158,7 @@ def attack(stage):
     tell(stage, "end")
 
 
-def spoil(release, sabotage):
+def spoil(release: Path, sabotage: str) -> None:
     """Leave traps in a release that is being built."""
     (release / ".complete").symlink_to("/etc/cron.d/attacked")
     os.mkfifo(release / "pipe")
@@ -170,18 +178,18 @@ def spoil(release, sabotage):
             os.chdir("d")
 
 
-def started():
+def started() -> None:
     """Tell of every Python that starts with these packages."""
     tell("python", "start")
 
 
-def imported():
+def imported() -> None:
     """Attack where the settings are imported for a step of a deploy; leave links for nginx."""
     if "APP_STEPS" not in os.environ:
         return
     release = Path(os.environ["APP_RELEASE"])
 
-    def links():
+    def links() -> None:
         for directory in (release / ".staticfiles", ROOT / "shared/media"):
             for name, path in {
                 "leak.txt": "/var/www/other/shared/media/private",
@@ -204,7 +212,7 @@ def imported():
         attack("import")
 
 
-def hold():
+def hold() -> None:
     """Do all that a web process can to hinder a rollback: locks, connections, signals."""
     from django.db import connection
 
@@ -220,7 +228,7 @@ def hold():
     first.execute("SELECT pg_advisory_xact_lock(%s)", [0x646A616E676F])
     held = [first]
 
-    def connect():
+    def connect() -> None:
         while True:
             try:
                 held.append(psycopg.connect(**url))
@@ -245,7 +253,7 @@ def hold():
         time.sleep(0.02)
 
 
-def view(request, what):
+def view(request: Any, what: str) -> Any:  # noqa: ANN401 - the tools have no Django
     """Answer a visitor who knows the path."""
     from django.http import HttpResponse
 
