@@ -389,10 +389,12 @@ class Deploy:
             self.steps.share(path, environment)
             self.host.remove(path / ".shared")
         if request["kind"] == "source":
+            # npm and others write to their HOME; a /tmp that other users share is no place for it.
+            home = {"HOME": "/tmp"} if settings["sandbox"].get("PrivateTmp") else {}
             for command in self.given["before_migrate"]:
                 shell = ["/bin/sh", "-c", command]
                 step = ["before_migrate"]
-                self.steps.as_application(step, path, shell, environment, writes=writes)
+                self.steps.as_application(step, path, shell, environment, home, writes)
         steps = [step for step in self.given["steps"] if step != "trial"]
         if not steps:
             return {}

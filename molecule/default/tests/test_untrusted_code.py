@@ -21,7 +21,7 @@ TESTING = PROJECT / "molecule" / "testing"
 MARK = "canary-of-the-tests"
 TOLD = "/run/canary.jsonl"
 HOOKS = {
-    "app_before_migrate": ["python -m attacker before_migrate"],
+    "app_before_migrate": ["touch ~/cache && python -m attacker before_migrate"],
     "app_after_switch": ["python -m attacker after_switch"],
 }
 STAGES = {"build", "import", "migration", "before_migrate", "after_switch", "web"}
