@@ -162,11 +162,10 @@ def spoil(release: Path, sabotage: str) -> None:
     """Leave traps in a release that is being built."""
     (release / ".complete").symlink_to("/etc/cron.d/attacked")
     os.mkfifo(release / "pipe")
-    for path in (release / ".venv").rglob("django/**/*.py"):
-        if path.stat().st_uid == 0:  # it is the live release's, too
+    for path in (release / ".venv").glob("lib/*/site-packages/django/contrib/humanize/apps.py"):
+        if path.stat().st_uid == 0:  # it is the live release's, too; the sample does not import it
             path.rename(release / "moved.py")
             tell("build", "move")
-            break
     if sabotage == "packages":
         (release / ".venv").rename(release / "venv")
         (release / ".venv").symlink_to("/etc")
