@@ -168,13 +168,15 @@ def spoil(release: Path, sabotage: str) -> None:
             tell("build", "move")
     if sabotage == "packages":
         (release / ".venv").rename(release / "venv")
-        (release / ".venv").symlink_to("/etc")
+        (release / ".venv").symlink_to("venv")  # where uv still finds it
     elif sabotage == "shared":
         (release / ".shared").symlink_to("/etc/skel")
     elif sabotage == "depth":
+        start = Path.cwd()
         for _ in range(400):
             os.mkdir("d")
             os.chdir("d")
+        os.chdir(start)
 
 
 def started() -> None:
