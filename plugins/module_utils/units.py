@@ -139,6 +139,23 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in told.output.splitlines() if "=" in line)
 
 
+def show_each(names: Iterable[str], *properties: str) -> list[dict[str, str]]:
+    """Return properties of several units, in the order of their names."""
+    each = ["show", "--property=" + ",".join(properties), "--timestamp=us+utc", *names]
+    blocks = systemctl(*each).output.split("\n\n")
+    return [
+        dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks
+    ]
+
+
+def moment(stamp: str) -> float:
+    """Return a timestamp of systemd in seconds since 1970; 0 for one that is not set."""
+    if " " not in stamp:
+        return 0.0
+    told = datetime.strptime(stamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
+    return told.replace(tzinfo=timezone.utc).timestamp()
+
+
 def outdated(unit: str, files: Iterable[str]) -> bool:
     """Return whether a unit is loaded and older than one of its files, or than its own definition.
 
@@ -154,12 +171,10 @@ def outdated(unit: str, files: Iterable[str]) -> bool:
     if told.get("NeedDaemonReload") == "yes":
         systemctl("daemon-reload")
         return True
-    since = told.get("StateChangeTimestamp", "")
+    since = moment(told.get("StateChangeTimestamp", ""))
     if not since:
         return False
-    moment = datetime.strptime(since.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
-    stamp = moment.replace(tzinfo=timezone.utc).timestamp()
-    return any(os.path.lexists(file) and os.lstat(file).st_mtime > stamp for file in files)
+    return any(os.path.lexists(file) and os.lstat(file).st_mtime > since for file in files)
 
 
 def journal(unit: str, since: float, lines: int = 20) -> str:
