@@ -345,6 +345,8 @@ BAD = {
     "hardening_sysctl": [{"kernel sysrq": 0}, {"sysrq": 0}, {"kernel.sysrq": "0\nx.y = 1"}, ["x"]],
     "hardening_banner": ["\\d \\l", "Grüezi", "bell\a", ["Keep out"]],
     "hardening_disabled_modules": [["usb storage"], ["../x"], ["x /bin/true\n"]],
+    "hardening_log_mb": [10, "500M"],
+    "hardening_log_days": [0, "30 days"],
     "monitor_units": [["nginx"], ["nginx.service; id"], ["nginx.service\n"], [None]],
     "monitor_probes": [{"celery": "true"}, {"x.service": ""}, {"x.service": "a\nb"}, ["true"]],
     "monitor_site": [

@@ -180,7 +180,7 @@ def test_every_file_has_a_reader(rendered):
         "certbot/deploy", "certbot/issue", "fail2ban/jail.local",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
-        "hardening/modprobe.conf", "hardening/sysctl.conf", "hardening/unattended-upgrades",
+        "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf", "hardening/sysctl.conf", "hardening/unattended-upgrades",
         "monitor/monitor.service", "monitor/monitor.timer",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
