@@ -2,14 +2,19 @@
 
 import http.server
 import json
+import shutil
 import smtplib
+import subprocess
+import sys
 import threading
 from email import message_from_string
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from ansible_collections.clink.django_stack.plugins.module_utils import alarms, checks
 from ansible_collections.clink.django_stack.plugins.module_utils.checks import Row
+from conftest import ROOT
 
 NOW = 1795662000.0
 DAY = 86400.0
@@ -309,3 +314,27 @@ def test_what_others_can_write_is_not_loaded(places):
     (places[0] / "state.json").chmod(0o666)
     assert alarms.load(places) == {}
     assert checks.own(places[1] / "state.json") == ""
+
+
+def test_the_program_finds_all_that_it_imports_in_its_own_directory(tmp_path):
+    given = yaml.safe_load((ROOT / "roles/monitor/vars/main.yml").read_text())
+    places = {
+        "{{ role_path }}": ROOT / "roles/monitor",
+        "{{ __monitor_sources }}": ROOT / "plugins/module_utils",
+        "{{ __monitor_package }}": tmp_path / given["__monitor_package"].partition("}}/")[2],
+        "{{ __monitor_library }}": tmp_path,
+    }
+
+    def path(text):
+        begin, _, rest = text.rpartition("}}/")
+        return places[begin + "}}"] / rest
+
+    for file in given["__monitor_files"]:
+        if "copy" in file:
+            path(file["dest"]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path(file["copy"]), path(file["dest"]))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", tmp_path / "monitor.py"], capture_output=True, text=True
+    )
+    assert "JSONDecodeError" in done.stderr, done.stderr  # it is not told what to watch
+    assert done.returncode == 1

@@ -1,6 +1,6 @@
 """Looks at this host once and tells of its problems; django_stack-monitor.timer runs it.
 
-It runs as root with `python3 -I`, and imports only from its own directory and Python's.
+It runs as root with `python3 -I -S`, and imports only from its own directory and Python's library.
 """
 
 import json
