@@ -253,20 +253,27 @@ def judge_upgrades(printed: str) -> Row:
     return Row("upgrades", told)
 
 
-def judge_watch(description: Description, memory: Memory, now: float) -> Row:
-    """Judge whether the timer looks, and whom it tells."""
-    channels = [word for word, key in (("e-mail", "email_to"), ("webhook", "webhook_url"),
-                ("heartbeat", "heartbeat_url")) if description.get(key)]  # fmt: skip
+def judge_watch(description: Description, memory: Memory, booted: float, now: float) -> Row:
+    """Judge whether the timer looks, and whom it tells.
+
+    Args:
+        description: with the channels.
+        memory: of the timer's last look.
+        booted: when the host has started, in seconds since 1970.
+        now: the time, in seconds since 1970.
+    """
+    keys = {"e-mail": "email_to", "webhook": "webhook_url", "heartbeat": "heartbeat_url"}
+    channels = [channel for channel, key in keys.items() if description.get(key)]
     told = f"by {', '.join(channels)}" if channels else "NOBODY IS TOLD of a problem"
     if not channels:
         told += ": set monitor_email_to, monitor_webhook_url or monitor_heartbeat_url"
     waiting = sum(map(len, memory.get("waiting", {}).values()))
     told += f", {waiting} messages not delivered yet" if waiting else ""
-    since = now - float(memory.get("at", 0))
-    if since < SILENT:
-        return Row("alarms", f"{told}; the last look was {span(since)} ago")
-    last = span(since) + " ago" if memory.get("at") else "never"
-    return Row("alarms", told, f"the last look of the timer was {last}",
+    last = float(memory.get("at", 0))
+    looked = f"the last look was {span(now - last)} ago" if last else "nobody has looked yet"
+    if now - max(last, booted) < SILENT:
+        return Row("alarms", f"{told}; {looked}")
+    return Row("alarms", told, f"the timer does not look: {looked}",
                f"journalctl -u {SERVICE}, then systemctl restart {SERVICE}.timer")  # fmt: skip
 
 
@@ -512,7 +519,8 @@ def look(
     checks["backup"] = lambda: look_backup(now)
     if thorough:
         checks["upgrades"] = look_upgrades
-        checks["alarms"] = lambda: [judge_watch(description, memory, now)]
+        booted = now - float(Path("/proc/uptime").read_text().split()[0])
+        checks["alarms"] = lambda: [judge_watch(description, memory, booted, now)]
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
         found = pool.map(lambda name: safely(name, checks[name]), checks)
         return [row for rows in found for row in rows], known

@@ -263,16 +263,18 @@ def test_upgrades_are_counted():
     assert checks.judge_upgrades("").told == "none"
 
 
-@pytest.mark.parametrize(("ago", "well"), [(60, True), (601, False)])
-def test_the_watch_is_watched(ago, well):
-    row = checks.judge_watch({"email_to": ["a@b"]}, {"at": NOW - ago}, NOW)
+@pytest.mark.parametrize(
+    ("ago", "up", "well"), [(60, 9999, True), (601, 9999, False), (601, 60, True)]
+)
+def test_the_watch_is_watched(ago, up, well):
+    row = checks.judge_watch({"email_to": ["a@b"]}, {"at": NOW - ago}, NOW - up, NOW)
     assert (row.wrong == "") is well
     assert "e-mail" in row.told
 
 
 def test_a_host_that_tells_nobody_says_so():
-    assert "NOBODY" in checks.judge_watch({}, {"at": NOW}, NOW).told
-    assert "never" in checks.judge_watch({}, {}, NOW).wrong
+    assert "NOBODY" in checks.judge_watch({}, {"at": NOW}, 0, NOW).told
+    assert "nobody has looked yet" in checks.judge_watch({}, {}, 0, NOW).wrong
 
 
 def test_a_check_that_breaks_is_a_row():
