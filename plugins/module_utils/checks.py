@@ -32,6 +32,7 @@ SERVICE = "django_stack-monitor"
 DESCRIPTION = Path("/etc/django_stack/monitor.json")
 BACKUP = Path("/var/lib/django_stack/backup/status.json")  # the role backup writes it
 REBOOT = Path("/run/reboot-required")
+BROKER = "CELERY_BROKER_URL"  # Celery itself reads this variable
 RESTARTS = 3  # restarts of a unit within LATELY that are too many
 HOUR, LATELY = 3600, 900  # seconds
 BACKUP_AGE = 25  # hours
@@ -297,6 +298,12 @@ def own(path: Path) -> str:
         return file.read(1 << 20).decode(errors="replace")
 
 
+def variable(text: str, name: str) -> str:
+    """Return the value of a variable in a file that systemd reads as EnvironmentFile=."""
+    found = re.search(rf'(?m)^{name}="?(.*?)"?$', text)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else ""
+
+
 def file_systems(mounts: str, kinds: str) -> list[str]:
     """Return a mount point of each writable file system on a disk.
 
@@ -428,6 +435,8 @@ def look_queue(
     url: str, names: list[str], minutes: int, known: dict[str, Any], now: float
 ) -> tuple[list[Row], dict[str, Any]]:
     """Check Celery's queues; return the row, and what the next look has to know."""
+    if not url.startswith(queues.SCHEMES):
+        return [Row("queue", f"not checked: {BROKER} names no Redis")], {}
     try:
         told, length, waited = queues.look(url, names, known, now)
     except (OSError, queues.QueueError, ValueError) as error:
@@ -495,7 +504,8 @@ def look(
         return rows
 
     def all_queues() -> list[Row]:
-        given = (description["queue_url"], description["queues"], description["queue_minutes"])
+        url = variable(own(Path(description["environment_file"])), BROKER)
+        given = (url, description["queues"], description["queue_minutes"])
         rows, known["queues"] = look_queue(*given, known["queues"], now)
         return rows
 
@@ -508,7 +518,7 @@ def look(
     checks["units"] = all_units
     if thorough and description["beat"]:
         checks["beat"] = lambda: look_beat(description["beat"], now)
-    if description["queues"] and description["queue_url"]:
+    if description["queues"] and description["environment_file"]:
         checks["queue"] = all_queues
     if description["postgresql_port"]:
         checks["database"] = lambda: look_database(description["postgresql_port"])

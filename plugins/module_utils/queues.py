@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 TIMEOUT = 5.0  # seconds for each answer
 LONGEST = 65536  # bytes of a task that is followed; of a longer one nothing is read
 PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # kombu's lists of a queue
-SCHEMES = ("redis", "rediss")
+SCHEMES = ("redis://", "rediss://")
 
 
 class QueueError(Exception):

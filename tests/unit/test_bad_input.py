@@ -359,7 +359,7 @@ BAD = {
     "monitor_certificate_names": [["*.example.com"], ["exa mple.com"], "example.com", None],
     "monitor_certificate_issued": ["maybe"],
     "monitor_postgresql_port": [-1, 70000, "5432x"],
-    "monitor_queue_url": ["127.0.0.1:6379", "amqp://x", f"redis://:{SECRET}@host:70000/0", None],
+    "monitor_environment_file": ["environment", "/etc/../x"],
     "monitor_queues": [["my queue"], "celery", [None]],
     "monitor_beat": ["celery-beat", "x.service\n"],
     "monitor_release": ["record.fact", "/etc/../x"],
@@ -504,7 +504,7 @@ GOOD = {
         "monitor_smtp_url": f"smtp+tls://me@example.com:{SECRET}@smtp.example.com:587",
         "monitor_webhook_url": "https://hooks.example.com/services/T0/B0/x?y=%20",
         "monitor_heartbeat_url": "http://127.0.0.1:8000/ping/0f",
-        "monitor_site": {}, "monitor_queue_url": f"rediss://default:{SECRET}@host:25061/0",
+        "monitor_site": {},
     },
     "mail of the application": {
         "app_environment": {

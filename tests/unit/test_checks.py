@@ -15,6 +15,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
     queues,
     units,
 )
+from ansible_collections.clink.django_stack.plugins.module_utils.releases import environment_text
 
 NOW = 1795662000.0
 UNIT = {
@@ -327,6 +328,18 @@ def test_the_table_and_the_list_say_what_is_wrong():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("value", ['redis://:it\'s%20"$x"`\\@h/0', "", "plain"])
+def test_a_variable_is_read_as_systemd_reads_it(value):
+    text = environment_text({"AN_URL": "x", "URL": value, "URLS": "y"}, "# header")
+    assert checks.variable(text, "URL") == value
+    assert checks.variable(text, "NONE") == ""
+
+
+def test_a_broker_that_is_no_redis_is_not_asked():
+    (row,), _ = checks.look_queue("amqp://x", ["celery"], 15, {}, NOW)
+    assert (row.wrong, row.told) == ("", "not checked: CELERY_BROKER_URL names no Redis")
+
+
 # --- Queues -------------------------------------------------------------------------------------
 
 
@@ -439,10 +452,11 @@ def test_the_client_reads_no_answer_that_is_too_long(redis):
 def test_a_look_goes_on_where_a_check_fails(monkeypatch, host):
     description = {
         "units": ["celery.service"], "probes": {}, "site": {}, "certificate_names": [],
-        "certificate_issued": False, "postgresql_port": 5432, "queue_url": "redis://127.0.0.1:1",
+        "certificate_issued": False, "postgresql_port": 5432, "environment_file": "/x",
         "queues": ["celery"], "queue_minutes": 15, "beat": "", "release": "", "disk_percent": 99,
     }  # fmt: skip
     monkeypatch.setattr(Path, "glob", lambda path, pattern: [])
+    monkeypatch.setattr(checks, "variable", lambda text, name: "redis://127.0.0.1:1")
     memory = {"queues": {"celery": {"length": 1}}}
     rows, known = checks.look(description, memory, NOW, thorough=False)
     told = {row.name: row.wrong for row in rows}
