@@ -412,8 +412,10 @@ def look_units(
                 row = judge_probe(row, done.code)
                 left[name] = WELL if not done.code else 0
         rows.append(row)
-    failed = units.systemctl("list-units", "--failed", "--plain", "--no-legend").output
-    words = [line.split()[0] for line in failed.splitlines() if line.split()]
+    failed = units.systemctl("list-units", "--failed", "--plain", "--no-legend")
+    if failed.code:
+        raise OSError(clean(failed.output))
+    words = [line.split()[0] for line in failed.output.splitlines() if line.split()]
     return [*rows, *judge_failed(words, names)], left
 
 
