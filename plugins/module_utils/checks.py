@@ -236,7 +236,15 @@ def judge_backup(report: Mapping[str, Any], now: float) -> list[Row]:
     if report.get("drill_ok"):
         return [*rows, Row("drill", f"{span(now - drill)} ago: {said}")]
     wrong = f"the last drill has failed: {said}"
-    return [*rows, Row("drill", f"{span(now - drill)} ago", wrong, "playbooks/backups.yml")]
+    return [
+        *rows,
+        Row(
+            "drill",
+            f"{span(now - drill)} ago",
+            wrong,
+            "playbooks/backups.yml shows when it worked last",
+        ),
+    ]
 
 
 def judge_release(text: str) -> Row:
