@@ -316,7 +316,7 @@ def file_systems(mounts: str, kinds: str) -> list[str]:
     """Return a mount point of each writable file system on a disk.
 
     Args:
-        mounts: the content of /proc/1/mountinfo.
+        mounts: the content of /proc/self/mountinfo.
         kinds: the content of /proc/filesystems.
     """
     known = {line.strip() for line in kinds.splitlines() if not line.startswith("nodev")} | DISKS
@@ -334,7 +334,7 @@ def file_systems(mounts: str, kinds: str) -> list[str]:
 
 def look_disks(limit: int) -> list[Row]:
     """Check each file system."""
-    mounts, kinds = Path("/proc/1/mountinfo").read_text(), Path("/proc/filesystems").read_text()
+    mounts, kinds = Path("/proc/self/mountinfo").read_text(), Path("/proc/filesystems").read_text()
     return [judge_disk(path, os.statvfs(path), limit) for path in file_systems(mounts, kinds)]
 
 
