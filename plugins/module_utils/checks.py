@@ -44,7 +44,7 @@ WELL = 2  # looks of the timer that believe in a probe which has succeeded
 SHOWN = ("ActiveState", "SubState", "LoadState", "Result", "MainPID", "MemoryCurrent", "Id",
          "ActiveEnterTimestamp")  # fmt: skip
 # The message of systemd about a restart: SD_MESSAGE_UNIT_RESTART_SCHEDULED of sd-messages.h.
-RESTARTED = "5eb03494b6584870a536b337290809b2"
+RESTARTED = "5eb03494b6584870a536b337290809b3"
 DISKS = {"btrfs", "overlay", "zfs"}  # file systems on disks that the kernel calls "nodev"
 QUERY = """SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
     WHERE backend_type OPERATOR(pg_catalog.=) 'client backend'),
