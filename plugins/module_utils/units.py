@@ -149,6 +149,14 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     return show_all([unit], *properties)[0]
 
 
+def moment(stamp: str) -> float:
+    """Return a timestamp of systemd in seconds since 1970; 0 for one that is not set."""
+    if " " not in stamp:
+        return 0.0
+    told = datetime.strptime(stamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
+    return told.replace(tzinfo=timezone.utc).timestamp()
+
+
 def outdated(services: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the services that are loaded and older than one of their files or their definition.
 
@@ -174,12 +182,10 @@ def older(told: Mapping[str, str], files: Iterable[str]) -> bool:
         return False
     if told.get("NeedDaemonReload") == "yes":
         return True
-    since = told.get("StateChangeTimestamp", "")
+    since = moment(told.get("StateChangeTimestamp", ""))
     if not since:
         return False
-    moment = datetime.strptime(since.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
-    stamp = moment.replace(tzinfo=timezone.utc).timestamp()
-    return any(os.path.lexists(file) and os.lstat(file).st_mtime > stamp for file in files)
+    return any(os.path.lexists(file) and os.lstat(file).st_mtime > since for file in files)
 
 
 def journal(unit: str, since: float, lines: int = 20) -> str:

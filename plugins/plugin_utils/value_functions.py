@@ -172,6 +172,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "domain": addresses.is_domain,
     "environment name": _like(r"[A-Za-z_][A-Za-z0-9_]*"),
     "environment value": is_environment_value,
+    "full unit name": _like(r"[A-Za-z0-9@_.:-]{1,200}\.(service|socket|timer|path|mount|target)"),
     "given": lambda value: value is not None and str(value).strip() not in ("", "None"),
     "hook": is_hook,
     "host": addresses.is_host,
@@ -291,6 +292,11 @@ def certbot_can_do_addresses(values: Values) -> bool:
     return found is not None and (int(found[1]), int(found[2])) >= (5, 4)
 
 
+def monitor_can_send_mail(values: Values) -> bool:
+    """E-mails need a server."""
+    return not values["monitor_email_to"] or bool(values["monitor_smtp_url"])
+
+
 def sshd_settings_are_spelled_like_its_manual(values: Values) -> bool:
     """No two names differ by their case only, of which sshd would take the first."""
     names = [name.lower() for name in values["sshd_settings"]]
@@ -327,6 +333,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "certbot can certify addresses": certbot_can_do_addresses,
     "certbot has no wildcard": certbot_has_no_wildcard,
     "certbot has public names": certbot_names_are_public,
+    "monitor_email_to has a server": monitor_can_send_mail,
     "nginx_certificates cover nginx_server_names": nginx_certificates_cover_names,
     "sshd_settings are spelled like sshd_config(5)": sshd_settings_are_spelled_like_its_manual,
 }

@@ -180,7 +180,9 @@ def test_every_file_has_a_reader(rendered):
         "certbot/deploy", "certbot/issue", "fail2ban/jail.local",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
-        "hardening/modprobe.conf", "hardening/sysctl.conf", "hardening/unattended-upgrades",
+        "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf",
+        "hardening/sysctl.conf", "hardening/unattended-upgrades",
+        "monitor/monitor.service", "monitor/monitor.timer",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
         "redis/redis.conf", "sshd/sshd.conf",
@@ -388,8 +390,9 @@ def test_systemd_accepts_the_units(texts, verify):
     assert verify(units) == (0, "")
 
 
-def test_systemd_accepts_the_timer(texts, verify):
-    units = {name: texts[f"certbot/{name}"] for name in ("certbot.service", "certbot.timer")}
+@pytest.mark.parametrize("role", ["certbot", "monitor"])
+def test_systemd_accepts_the_timer(texts, verify, role):
+    units = {f"{role}.{kind}": texts[f"{role}/{role}.{kind}"] for kind in ("service", "timer")}
     assert verify(units) == (0, "")
 
 
