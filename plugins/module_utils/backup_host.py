@@ -287,8 +287,7 @@ class Host:
                 done = self.step("files-find", READER, find, properties=READS_ALL)
                 changed = bool(done.output.strip())
             if changed:
-                excluded = [f"--exclude={each}/.django_stack-*" for each in self.parents()]
-                options = ["--host", self.name, "--tag", "files", *excluded, "--", *paths]
+                options = ["--host", self.name, "--tag", "files", "--", *paths]
                 self.must(self.restic("backup", *options), "The backup of the files")
                 self.write("files", f"{begun:.6f}")
             return changed
@@ -348,6 +347,7 @@ class Host:
         self._clear_drill()
         try:
             begun = time.monotonic()
+            self._make_directory(DRILL / "cluster")
             self.must(
                 self.pgbackrest(
                     "restore", f"--pg1-path={DRILL}/cluster", "--archive-mode=off",
@@ -378,6 +378,12 @@ class Host:
             f"with {found['rows']} rows, the newest change {backups.duration(age)} old, no damage.",
             newest.label,
         )
+
+    def _make_directory(self, path: Path) -> None:
+        """Make the directory of a cluster."""
+        done = self.step("mkdir", POSTGRES, ["/usr/bin/mkdir", "--mode=0700", str(path)],
+                         writes=[path.parent])  # fmt: skip
+        self.must(done, f"The directory {path}")
 
     def _clear_drill(self) -> None:
         self.step("drill-clear", POSTGRES,
@@ -449,6 +455,7 @@ class Host:
         return journal
 
     def _fetch_database(self, plan: backups.Plan) -> None:
+        self._make_directory(self.restoring)
         self.must(
             self.pgbackrest(
                 "restore", f"--pg1-path={self.restoring}", *plan.options(),
@@ -607,9 +614,11 @@ class Host:
         return f"{plan.report()} The state before is kept in {', '.join(there) or 'no place'}."
 
     def forget(self) -> list[str]:
-        """Remove what earlier restores have kept; return the paths."""
+        """Remove what earlier restores have kept or left; return the paths of what was kept."""
         entries = self.restores()
         removed = []
+        if not self.journal().get("swapping"):
+            self._discard()
         for entry in entries:
             for path in map(Path, entry.get("kept", [])):
                 if path.parent == self.cluster.parent:

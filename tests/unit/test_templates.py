@@ -185,7 +185,8 @@ def test_every_file_has_a_reader(rendered):
     read = {
         "backup/backup.service", "backup/drill.timer", "backup/files.timer", "backup/now.timer",
         "backup/pgbackrest.conf", "backup/restic.env", "backup/sysusers.conf",
-        "backup/tmpfiles.conf", "app/manage", "app/run", "app/sysusers.conf", "app/tmpfiles.conf", "environment",
+        "backup/tmpfiles.conf",
+        "app/manage", "app/run", "app/sysusers.conf", "app/tmpfiles.conf", "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue", "fail2ban/jail.local",

@@ -1,9 +1,9 @@
-"""Documentation of the action plugin `secrets`, which does the work on the control machine."""
+"""Documentation of the action plugin `secret_files`, which does the work on the control machine."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: secrets
+module: secret_files
 short_description: Copy the generated secrets of an application
 version_added: 0.1.0
 author: The engineers of django_stack
@@ -49,7 +49,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Make an encrypted copy of the secrets
-  clink.django_stack.secrets:
+  clink.django_stack.secret_files:
     state: exported
     directory: "{{ app_secrets }}"
     file: "{{ inventory_dir }}/secrets-{{ app_name }}.vault"

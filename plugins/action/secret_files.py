@@ -1,4 +1,4 @@
-"""Copy the generated secrets; plugins/modules/secrets.py documents it."""
+"""Copy the generated secrets; plugins/modules/secret_files.py documents it."""
 
 from __future__ import annotations
 
