@@ -367,11 +367,7 @@ class Host:
             seconds = time.monotonic() - begun
         finally:
             self._clear_drill()
-        verify = self.pgbackrest("verify", "--log-level-console=warn")
-        if verify.code or "error" in verify.output.lower():
-            raise BackupError(
-                f"A file of the repository is damaged: {verify.output.strip()[-500:]}"
-            )
+        self._verify()
         age = time.time() - max(float(found["newest"] or 0), newest.ended)
         return (
             f"{newest.label} was restored and checked in {seconds:.0f} s: {found['tables']} tables "
@@ -389,6 +385,12 @@ class Host:
         self.step("drill-clear", POSTGRES,
                   ["/usr/bin/find", str(DRILL), "-mindepth", "1", "-delete"],
                   writes=[DRILL])  # fmt: skip
+
+    def _verify(self) -> None:
+        """Compare the checksums of all files of the repository of the database."""
+        done = self.pgbackrest("verify", "--output=text", "--log-level-console=off")
+        if "status: error" in self.must(done, "The verification of the repository"):
+            raise BackupError(f"The repository of the database is damaged: {done.output.strip()}")
 
     def _check_files(self) -> str:
         """Check the structure of the repository of files, and a seventh of its data each day."""
