@@ -79,8 +79,8 @@ def before():
     told = done(playbook(book=BACKUP))
     sql("insert into backup_test values ('in the archive')")
     upload("in-a-later-backup")
-    eventually(lambda: set(everywhere(f"find {REPOSITORY}/files/snapshots -type f | wc -l").values())
-               == {"2"}, 60)  # fmt: skip
+    count = f"find {REPOSITORY}/files/snapshots -type f | wc -l"
+    eventually(lambda: set(everywhere(count).values()) == {"2"}, 60)
     time.sleep(1)
     told_moment = moment()
     time.sleep(2)
@@ -143,9 +143,10 @@ def test_the_nightly_test_succeeds_and_finds_a_damaged_file():
         assert told["drill_ok"], told
         assert "no damage" in told["drill_message"]
     assert set(everywhere("ls -A /var/lib/postgresql/django_stack-drill").values()) == {""}
-    newest = f"$(find {REPOSITORY}/database/backup -name pg_control.zst -printf '%T@ %p\\n' | sort -n | tail -n 1)"
+    find = f"find {REPOSITORY}/database/backup -name pg_control.zst -printf '%T@ %p\\n'"
     everywhere(
-        f"file=$(echo {newest} | cut -d' ' -f2); cp -p $file /root/whole; echo $file >/root/name; "
+        f"file=$({find} | sort -n | tail -n 1 | cut -d' ' -f2); "
+        "cp -p $file /root/whole; echo $file >/root/name; "
         "printf damage | dd of=$file bs=1 seek=40 conv=notrunc status=none"
     )
     everywhere(f"! {DRILL}")
