@@ -76,6 +76,8 @@ class ActionModule(ActionBase):
             if not secrets:
                 raise SecretsError("The host has none of the secrets: has site.yml run there?")
         names = secret_files.write(directory, secrets)
+        if given["state"] == "imported":
+            secret_files.mark(directory, secrets)
         told = f"Written to {directory}: {', '.join(names)}." if names else (
             f"{directory} has all of them already."
         )  # fmt: skip

@@ -26,6 +26,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.backups import 
 ETC = Path("/etc/django_stack/backup")
 STATE = Path("/var/lib/django_stack/backup")
 LIBRARY = Path("/usr/local/lib/django_stack")
+STEP = "django_stack-backup-step-"  # the beginning of the name of each transient unit
 DRILL = Path("/var/lib/postgresql/django_stack-drill")  # on the disk of the cluster, as a restore
 POSTGRES = "postgres"
 READER = "django_stack-backup"  # runs restic
@@ -112,11 +113,15 @@ class Host:
         repository = [self.place.directory] if self.place.directory else []
         paths = [str(path) for path in [*writes, "-/run/pgbackrest", *repository]]
         command = units.transient(
-            f"django_stack-backup-{name}.service", user, "/", command,
+            f"{STEP}{name}-{os.getpid()}.service", user, "/", command,
             properties={**SANDBOX, **(properties or {}), "ReadWritePaths": paths},
             variables=variables or {}, limit=limit,
         )  # fmt: skip
         return units.run(command, limit + 30, kept)
+
+    def settle(self) -> None:
+        """Stop the steps of a run that was cut off; both locks are held."""
+        units.systemctl("stop", f"{STEP}*.service")
 
     def must(self, done: units.Result, what: str) -> str:
         """Return the output of a step.
@@ -430,6 +435,7 @@ class Host:
         Raises:
             BackupError: it is impossible, or another restore has to be completed first.
         """
+        self.settle()
         begun = self.journal()
         if begun.get("swapping"):
             if begun["plan"]["to"] != to:
@@ -529,6 +535,7 @@ class Host:
         Raises:
             BackupError: it does not recover; the old one is in place again.
         """
+        self.settle()
         service, before = str(self.config["service"]), self.before(journal["kept"])
         journal["swapping"] = True
         self.write("restore.json", json.dumps(journal), 0o600)

@@ -91,8 +91,13 @@ def export(directory: Path, file: Path, password: str) -> list[str]:
     text = _vault(password).encrypt(json.dumps(secrets, indent=4)).decode()
     file.parent.mkdir(parents=True, exist_ok=True)
     put(file, text)
-    put(directory / MARK, digest(secrets) + "\n")
+    mark(directory, secrets)
     return sorted(secrets)
+
+
+def mark(directory: Path, secrets: Mapping[str, str]) -> None:
+    """Remember which secrets the copy has."""
+    put(directory / MARK, digest(secrets) + "\n")
 
 
 def imported(file: Path, password: str) -> dict[str, str]:
