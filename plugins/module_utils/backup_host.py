@@ -9,6 +9,7 @@ write to its repository only. `backups` decides.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import pwd
@@ -31,6 +32,11 @@ DRILL = Path("/var/lib/postgresql/django_stack-drill")  # on the disk of the clu
 POSTGRES = "postgres"
 READER = "django_stack-backup"  # runs restic
 MODULE = "ansible_collections.clink.django_stack.plugins.module_utils"
+DECLARED = [
+    Path("/etc/sysusers.d/django_stack-backup.conf"),
+    Path("/etc/tmpfiles.d/django_stack-backup.conf"),
+]
+TIMERS = [f"django_stack-backup@{command}.timer" for command in ("now", "files", "drill")]
 NOW = "django_stack-backup@now.service"
 LIMIT = 6 * 3600  # seconds for a step that moves all data
 SHORT = 300  # seconds for a step that moves little
@@ -254,11 +260,32 @@ class Host:
 
     # --- Make ------------------------------------------------------------------------------------
 
-    def initialise(self) -> None:
-        """Make the repositories, if there are none.
+    def digest(self) -> str:
+        """Return the digest of the description, after whose change the host is prepared again."""
+        described = [ETC / "config.json", ETC / "pgbackrest.conf", ETC / "restic.env", *DECLARED]
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in described]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def stopped_timers(self) -> list[str]:
+        """Return the timers that do not run."""
+        states = {each: units.show(each, "ActiveState").get("ActiveState") for each in TIMERS}
+        return [timer for timer, state in states.items() if state != "active"]
+
+    def start_timers(self) -> None:
+        """Start the timers now and at boot."""
+        self.must(units.systemctl("enable", "--now", *TIMERS), "The start of the timers")
+
+    def initialise(self) -> bool:
+        """Make the repositories, if there are none, and start the timers.
+
+        The timers of a blank host start only after the restore of its predecessor's data. Else its
+        own empty directories would be the newest backup.
+
+        Returns:
+            Whether the repository holds a backup of the database.
 
         Raises:
-            BackupError: they cannot be made or opened.
+            BackupError: the repositories cannot be made or opened.
         """
         self.must(
             self.pgbackrest("stanza-create", "--log-level-console=warn", limit=SHORT),
@@ -266,6 +293,11 @@ class Host:
         )
         if self.restic("cat", "config", limit=SHORT).code:
             self.must(self.restic("init", limit=SHORT), "The repository of the files")
+        there = bool(self.contents().backups)
+        self.start_timers()
+        self.record()
+        self.write("ready", self.digest())
+        return there
 
     def take_database(self) -> None:
         """Back up the database, and remove what is older than the retention."""
@@ -617,10 +649,17 @@ class Host:
         for parent in self.parents():
             self.remove(self.staging(parent))
         (STATE / "restore.json").unlink()
+        report = (
+            f"{backups.Plan(**journal['plan']).report()} The state before is kept in "
+            f"{', '.join(there) or 'no place'}."
+        )
+        try:
+            self.initialise()
+        except BackupError as error:
+            return f"{report} No backup is made on this host. {error}"
         # A backup of the new timeline, which later restores begin with.
         units.systemctl("start", "--no-block", NOW)
-        plan = backups.Plan(**journal["plan"])
-        return f"{plan.report()} The state before is kept in {', '.join(there) or 'no place'}."
+        return report
 
     def forget(self) -> list[str]:
         """Remove what earlier restores have kept or left; return the paths of what was kept."""
@@ -645,6 +684,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command of the timers: `now`, `files` or `drill`."""
     try:
         host = Host()
+        if not host.read("ready"):
+            raise BackupError("The repository is not ready: run site.yml, which says why")
         if arguments[0] == "files":
             with suppress(Busy):
                 host.take_files(0, always=False)

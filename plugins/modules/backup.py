@@ -33,16 +33,6 @@ options:
         of a backup of the database, or V(latest).
     type: str
     default: ""
-  files:
-    description: For O(state=ready), the files after whose change the host is prepared again.
-    type: list
-    elements: path
-    default: []
-  timers:
-    description: For O(state=ready), the timers to start now and at boot.
-    type: list
-    elements: str
-    default: []
 author:
   - The engineers of django_stack
 attributes:
@@ -73,13 +63,12 @@ as_before:
   returned: failure
 """
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import backups, trees, units
 from ansible_collections.clink.django_stack.plugins.module_utils.backup_host import (
+    DECLARED,
     NOW,
     STATE,
     Host,
@@ -87,7 +76,10 @@ from ansible_collections.clink.django_stack.plugins.module_utils.backup_host imp
 from ansible_collections.clink.django_stack.plugins.module_utils.backups import BackupError
 
 SOON = "3min"
-DECLARED = ["/etc/sysusers.d/django_stack-backup.conf", "/etc/tmpfiles.d/django_stack-backup.conf"]
+DECLARE = [
+    ["/usr/bin/systemd-sysusers", str(DECLARED[0])],
+    ["/usr/bin/systemd-tmpfiles", "--create", str(DECLARED[1])],
+]
 
 
 class Call:
@@ -100,28 +92,15 @@ class Call:
 
     def ready(self) -> dict[str, Any]:
         """Create what the backups need, and say what they do not protect from."""
-        digest = hashlib.sha256(
-            b"".join(
-                hashlib.sha256(Path(each).read_bytes()).digest() for each in self.given["files"]
-            )
-        ).hexdigest()
-        due = self.host.read("ready").strip() != digest if STATE.is_dir() else True
-        stopped = [
-            timer
-            for timer in self.given["timers"]
-            if units.show(timer, "ActiveState").get("ActiveState") != "active"
-        ]
-        if self.module.check_mode:
-            return {"changed": due or bool(stopped), "report": ""}
-        if due:
-            for command in (
-                ["/usr/bin/systemd-sysusers", DECLARED[0]],
-                ["/usr/bin/systemd-tmpfiles", "--create", DECLARED[1]],
-            ):
-                self.host.must(units.run(command, 60), command[0])
-            due = self.prepare(digest)
-        if stopped:
-            self.host.must(units.systemctl("enable", "--now", *stopped), "The start of the timers")
+        due = self.host.read("ready") != self.host.digest()
+        stopped = [] if due else self.host.stopped_timers()
+        if not self.module.check_mode:
+            if due:
+                for command in DECLARE:
+                    self.host.must(units.run(command, 60), command[0])
+                due = self.prepare()
+            elif stopped:
+                self.host.start_timers()
         warning = backups.warning_of(
             {"survives_disk": self.host.survives_disk()}, str(self.host.config["repository"])
         )
@@ -129,16 +108,13 @@ class Call:
             self.module.warn(warning.strip())
         return {"changed": due or bool(stopped), "report": ""}
 
-    def prepare(self, digest: str) -> bool:
-        """Make the repositories and begin the first backup; return whether that was possible."""
+    def prepare(self) -> bool:
+        """Make the repositories and start the timers; return whether that was possible."""
         try:
-            self.host.initialise()
-            empty = not self.host.contents().backups
+            empty = not self.host.initialise()
         except BackupError as error:
             self.module.warn(f"No backup is made on this host. {error}")
             return False
-        self.host.record()
-        self.host.write("ready", digest)
         if empty:  # when the rest of the host is set up
             first = [units.SYSTEMD_RUN, "--quiet", "--collect", f"--on-active={SOON}",
                      units.SYSTEMCTL, "start", "--no-block", NOW]  # fmt: skip
@@ -206,8 +182,6 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "required": True, "choices": states},
             "to": {"type": "str", "default": ""},
-            "files": {"type": "list", "elements": "path", "default": []},
-            "timers": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
