@@ -429,6 +429,21 @@ def test_the_repository_of_the_backups(rendered):
     assert "/srv/x" not in rendered["nasty"]["backup/tmpfiles.conf"]
 
 
+def test_pgbackrest_accepts_its_options(rendered, parser, tmp_path):
+    text = rendered["minimal"]["backup/pgbackrest.conf"]
+    for place in ("/var/backups/django_stack", "/run/pgbackrest"):
+        text = text.replace(place, f"{tmp_path}{place}")
+    config = tmp_path / "pgbackrest.conf"
+    config.write_text(text)
+    pgbackrest = [*parser("pgbackrest", "pgbackrest"), f"--config={config}", "--stanza=mini"]
+    done = subprocess.run([*pgbackrest, "info"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "missing stanza path" in done.stdout and "WARN" not in done.stdout
+    config.write_text(text.replace("process-max", "process-most"))
+    done = subprocess.run([*pgbackrest, "info"], capture_output=True, text=True)
+    assert "invalid option" in done.stdout + done.stderr
+
+
 def test_systemd_accepts_the_backups(texts, verify):
     names = {"django_stack-backup@.service": "backup.service"}
     names |= {
