@@ -29,6 +29,7 @@ STATE = Path("/var/lib/django_stack/backup")
 LIBRARY = Path("/usr/local/lib/django_stack")
 STEP = "django_stack-backup-step-"  # the beginning of the name of each transient unit
 DRILL = Path("/var/lib/postgresql/django_stack-drill")  # on the disk of the cluster, as a restore
+PGBACKREST = "/usr/bin/pgbackrest"
 POSTGRES = "postgres"
 READER = "django_stack-backup"  # runs restic
 MODULE = "ansible_collections.clink.django_stack.plugins.module_utils"
@@ -144,7 +145,7 @@ class Host:
         """Run pgBackRest as the user of PostgreSQL."""
         return self.step(
             f"database-{command}", POSTGRES,
-            ["/usr/bin/pgbackrest", f"--config={ETC}/pgbackrest.conf", f"--stanza={self.name}",
+            [PGBACKREST, f"--config={ETC}/pgbackrest.conf", f"--stanza={self.name}",
              *options, command],
             writes=[*writes, Path("-/var/lib/pgbackrest")], limit=limit, kept=kept,
         )  # fmt: skip
@@ -173,7 +174,7 @@ class Host:
 
     def sql(self, query: str, limit: int = SHORT) -> units.Result:
         """Ask the cluster as its superuser."""
-        psql = ["/usr/bin/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-p", str(self.config["port"]),
+        psql = [f"/usr/lib/postgresql/{self.config['version']}/bin/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-p", str(self.config["port"]),
                 "-d", "postgres", "-c", query]  # fmt: skip
         return self.step("sql", POSTGRES, psql, limit=limit)
 
@@ -387,7 +388,7 @@ class Host:
             self._make_directory(DRILL / "cluster")
             self.must(
                 self.pgbackrest(
-                    "restore", f"--pg1-path={DRILL}/cluster", "--archive-mode=off",
+                    "restore", f"--pg1-path={DRILL}/cluster", "--archive-mode=off", "--job-retry=1",
                     f"--set={newest.label}", "--type=default", "--log-level-console=warn",
                     writes=[DRILL],
                 ),
@@ -496,9 +497,12 @@ class Host:
 
     def _fetch_database(self, plan: backups.Plan) -> None:
         self._make_directory(self.restoring)
+        # The command that pgBackRest writes would name the directory before the exchange.
+        read = f'{PGBACKREST} --config={ETC}/pgbackrest.conf --stanza={self.name} archive-get %f "%p"'
         self.must(
             self.pgbackrest(
                 "restore", f"--pg1-path={self.restoring}", *plan.options(),
+                f"--recovery-option=restore_command={read}",
                 "--log-level-console=warn", writes=[self.cluster.parent],
             ),
             "The restore of the database",

@@ -76,7 +76,7 @@ class Scratch:
             ScratchError: a query fails.
         """
         done = subprocess.run(
-            ["/usr/bin/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.own),
+            [str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.own),
              "-p", PORT, "-d", database],
             input=text, capture_output=True, text=True,
         )  # fmt: skip

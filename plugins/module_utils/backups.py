@@ -23,9 +23,13 @@ MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?\Z"
 )
 LABEL = re.compile(r"\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?\Z")
-ROW = "{:<34} {:<11} {:<24} {:>9}  {}"
+ROW = "{:<34} {:<14} {:<24} {:>9}  {}"
 # What the tools say, and what the operator should know and do.
 PROBLEMS = (
+    (
+        r"DbConnectError|unable to find primary cluster",
+        "PostgreSQL of this host does not answer",
+    ),
     (
         r"Fatal: wrong password|no key found|CryptoError|cipher header invalid|unable to flush",
         "the key does not open the repository: app_backup_key is another one than when the "
@@ -43,6 +47,11 @@ PROBLEMS = (
         "restore_to=latest",
     ),
     (
+        r"ChecksumError|\[026\]|actual checksum|ciphertext verification|pg_amcheck finds damage"
+        r"|repository contains errors",
+        "a file of the repository is damaged",
+    ),
+    (
         r"No space left|ENOSPC|disk quota",
         "the disk of the repository or of this host is full",
     ),
@@ -52,12 +61,10 @@ PROBLEMS = (
         "the repository does not answer",
     ),
     (
-        r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|403|Permission denied|publickey",
+        r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|\b403\b|Permission denied \(publickey",
         "the repository refuses the login: check backup_s3_key and backup_s3_secret, or "
         "backup_ssh_key",
     ),
-    (r"checksum|corrupt|does not match|ciphertext verification|damaged",
-     "a file of the repository is damaged"),
 )  # fmt: skip
 
 
@@ -441,7 +448,7 @@ def table(
         tested = backup.label == status.get("drill_backup")
         rows.append(
             ROW.format(
-                backup.label, f"database {'all' if backup.kind == 'full' else 'new'}"[:11],
+                backup.label, f"database, {backup.kind}",
                 shown(backup.ended), size(backup.stored), verified if tested else "-",
             )
         )  # fmt: skip

@@ -235,8 +235,9 @@ def test_a_disk_without_room_is_refused():
         ("dial tcp: lookup s3.example.com: no such host", "does not answer"),
         ("ERROR: [039]: HTTP request failed with 403 (Forbidden)", "refuses the login"),
         ("write /srv/x: no space left on device", "is full"),
-        ("ERROR: restoring file: actual checksum 'a' does not match expected checksum 'b'",
+        ("ERROR: [026]: actual checksum '4038403' does not match expected checksum '403'",
          "is damaged"),
+        ("ada@example.com: Permission denied (publickey).", "refuses the login"),
     ],
 )  # fmt: skip
 def test_what_a_tool_says_is_explained(output, words):
