@@ -290,10 +290,12 @@ class Host:
         """
         self.must(
             self.pgbackrest("stanza-create", "--log-level-console=warn", limit=SHORT),
-            "The repository of the database",
+            "The preparation of the repository of the database",
         )
         if self.restic("cat", "config", limit=SHORT).code:
-            self.must(self.restic("init", limit=SHORT), "The repository of the files")
+            self.must(
+                self.restic("init", limit=SHORT), "The preparation of the repository of the files"
+            )
         there = bool(self.contents().backups)
         self.start_timers()
         self.record()
@@ -498,7 +500,9 @@ class Host:
     def _fetch_database(self, plan: backups.Plan) -> None:
         self._make_directory(self.restoring)
         # The command that pgBackRest writes would name the directory before the exchange.
-        read = f'{PGBACKREST} --config={ETC}/pgbackrest.conf --stanza={self.name} archive-get %f "%p"'
+        read = (
+            f'{PGBACKREST} --config={ETC}/pgbackrest.conf --stanza={self.name} archive-get %f "%p"'
+        )
         self.must(
             self.pgbackrest(
                 "restore", f"--pg1-path={self.restoring}", *plan.options(),

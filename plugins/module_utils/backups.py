@@ -393,12 +393,12 @@ def refuse_without_room(needed: int, free: int, where: str) -> None:
 
 def explain(output: str) -> str:
     """Return what the output of a tool means; its last lines where that is unknown."""
-    lines = [line.strip() for line in output.strip().splitlines() if line.strip()]
-    said = " ".join(lines[-4:])[-600:]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     for pattern, meaning in PROBLEMS:
-        if re.search(pattern, output, re.IGNORECASE):
-            return f"{meaning}. It said: {said}"
-    return said
+        for line in lines:
+            if re.search(pattern, line, re.IGNORECASE):
+                return f"{meaning}. The tool said: {line[:300]}"
+    return " ".join(lines[-4:])[-600:]
 
 
 def shown(moment: float) -> str:
