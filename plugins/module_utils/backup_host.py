@@ -174,7 +174,8 @@ class Host:
 
     def sql(self, query: str, limit: int = SHORT) -> units.Result:
         """Ask the cluster as its superuser."""
-        psql = [f"/usr/lib/postgresql/{self.config['version']}/bin/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-p", str(self.config["port"]),
+        program = f"/usr/lib/postgresql/{self.config['version']}/bin/psql"
+        psql = [program, "-XAtq", "-v", "ON_ERROR_STOP=1", "-p", str(self.config["port"]),
                 "-d", "postgres", "-c", query]  # fmt: skip
         return self.step("sql", POSTGRES, psql, limit=limit)
 

@@ -61,7 +61,8 @@ PROBLEMS = (
         "the repository does not answer",
     ),
     (
-        r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|\b403\b|Permission denied \(publickey",
+        r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|\b403\b"
+        r"|Permission denied \(publickey",
         "the repository refuses the login: check backup_s3_key and backup_s3_secret, or "
         "backup_ssh_key",
     ),
