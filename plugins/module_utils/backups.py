@@ -31,7 +31,8 @@ PROBLEMS = (
         "PostgreSQL of this host does not answer",
     ),
     (
-        r"Fatal: wrong password|no key found|CryptoError|cipher header invalid|unable to flush",
+        r"Fatal: wrong password|no key found|CryptoError|cipher header invalid|unable to flush"
+        r"|\[029\]",
         "the key does not open the repository: app_backup_key is another one than when the "
         "repository was made. Import the old secrets with playbooks/secrets.yml",
     ),
@@ -394,7 +395,8 @@ def refuse_without_room(needed: int, free: int, where: str) -> None:
 
 def explain(output: str) -> str:
     """Return what the output of a tool means; its last lines where that is unknown."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    visible = re.sub(r"[^\n\x20-\x7e]", "?", output)  # with a wrong key, a tool prints noise
+    lines = [line.strip() for line in visible.splitlines() if line.strip()]
     for pattern, meaning in PROBLEMS:
         for line in lines:
             if re.search(pattern, line, re.IGNORECASE):
