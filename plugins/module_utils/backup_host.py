@@ -117,7 +117,7 @@ class Host:
         variables: Mapping[str, str] | None = None,
     ) -> units.Result:
         """Run a command in a sandbox as a user, to its end."""
-        repository = [self.place.directory] if self.place.directory else []
+        repository = [f"-{self.place.directory}"] if self.place.directory else []
         paths = [str(path) for path in [*writes, "-/run/pgbackrest", *repository]]
         command = units.transient(
             f"{STEP}{name}-{os.getpid()}.service", user, "/", command,

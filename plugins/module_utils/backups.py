@@ -37,6 +37,10 @@ PROBLEMS = (
         "repository was made. Import the old secrets with playbooks/secrets.yml",
     ),
     (
+        r"Is there a repository at|stanza-create been performed",
+        "there is no repository at this place. site.yml makes one",
+    ),
+    (
         r"do not match the database|not match the version and system-id|ArchiveMismatchError"
         r"|\[044\]|BackupMismatchError|\[051\]",
         "the repository holds the backups of another cluster, such as this host's predecessor. Run "

@@ -230,6 +230,7 @@ def test_a_disk_without_room_is_refused():
         ("Fatal: wrong password or no key found", "does not open"),
         ("ERROR: [031]: cipher header invalid", "does not open"),
         ("ERROR: [029]: unable to load info file '/a/archive.info'", "does not open"),
+        ("Is there a repository at the following location?", "no repository"),
         ("ERROR: [028]: backup and archive info files exist but do not match the database",
          "of another cluster"),
         ("FATAL:  recovery ended before configured recovery target was reached", "latest"),

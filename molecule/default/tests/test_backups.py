@@ -69,6 +69,7 @@ def table():
     sql(f"create table backup_test (name text); alter table backup_test owner to {APP}")
     yield
     sql("drop table if exists backup_test")
+    everywhere("systemctl reset-failed 'django_stack-backup@*'")
 
 
 @pytest.fixture(scope="module")
