@@ -175,6 +175,11 @@ class Door:
 @pytest.fixture(scope="module")
 def door(host: Host) -> Door:
     """The front door of the droplet that the test is about."""
+    return door_of(host)
+
+
+def door_of(host: Host) -> Door:
+    """Return the front door of a droplet."""
     name = host.backend.get_pytest_id().rpartition("//")[2]
     container = docker.from_env().containers.get(name)
     networks = container.attrs["NetworkSettings"]["Networks"]

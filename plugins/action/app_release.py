@@ -13,12 +13,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.clink.django_stack.plugins.module_utils import releases
 from ansible_collections.clink.django_stack.plugins.plugin_utils import pack, run
 
-DJANGO = ["prepare.py", "trial.py"]
-SCRIPTS = {
-    "requested": ["fetch.py"],
-    "prepared": ["python.sh", "source.sh", "packages.sh", *DJANGO],
-    "active": DJANGO,  # a rollback and a new environment run these, too
-}
+BUILD = ["python.sh", "source.sh", "packages.sh", "prepare.py", "trial.py"]
+SCRIPTS = {"requested": ["fetch.py"], "prepared": BUILD, "active": BUILD}
 SILENCE = 3600  # seconds after which the run of another machine counts as dead
 URL = re.compile(r"https?://")
 
@@ -57,7 +53,7 @@ class ActionModule(ActionBase):
         local = _local(source)
         if local and state == "requested" and arguments.get("request", "source") == "source":
             arguments["revision"] = self._revision(local)
-        if local and state == "prepared" and build:
+        if local and build:
             arguments["archive"] = self._send(local)
         told = self._execute_module(
             module_name="clink.django_stack.app_release",

@@ -8,6 +8,17 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 
+class _Variables(dict[str, Any]):
+    """Variables that no template changes: the lookup, which copies them in depth, gets a flat copy.
+
+    The copies took half of the time of a template.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        """Return a flat copy."""
+        return dict(self)
+
+
 class ActionModule(ActionBase):
     """Replaces the template of each file by its text."""
 
@@ -44,4 +55,4 @@ class ActionModule(ActionBase):
         lookup = self._shared_loader_obj.lookup_loader.get(
             "ansible.builtin.template", loader=self._loader, templar=self._templar
         )
-        return str(lookup.run([source], variables)[0])
+        return str(lookup.run([source], _Variables(variables))[0])

@@ -134,26 +134,46 @@ def systemctl(*arguments: str, limit: float = 90.0) -> Result:
     return run([SYSTEMCTL, *arguments], limit)
 
 
+def show_all(names: list[str], *properties: str) -> list[dict[str, str]]:
+    """Return properties of units; those of a unit that is not there have their defaults."""
+    if not names:
+        return []
+    told = systemctl("show", "--property=" + ",".join(properties), "--timestamp=us+utc", *names)
+    blocks = told.output.strip().split("\n\n")
+    return [
+        dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks
+    ]
+
+
 def show(unit: str, *properties: str) -> dict[str, str]:
     """Return properties of a unit; those of a unit that is not there have their defaults."""
-    told = systemctl("show", "--property=" + ",".join(properties), "--timestamp=us+utc", unit)
-    return dict(line.split("=", 1) for line in told.output.splitlines() if "=" in line)
+    return show_all([unit], *properties)[0]
 
 
-def outdated(unit: str, files: Iterable[str]) -> bool:
-    """Return whether a unit is loaded and older than one of its files, or than its own definition.
+def outdated(services: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the services that are loaded and older than one of their files or their definition.
 
     systemd reads the definitions anew where one has changed.
 
     Args:
-        unit: the unit's name.
-        files: the paths that its processes read when they start or reload.
+        services: each with the name of its unit, and with its files: the paths that its processes
+            read when they start or reload.
     """
-    told = show(unit, "StateChangeTimestamp", "NeedDaemonReload", "LoadState")
+    wanted = list(services)
+    names = [service["unit"] for service in wanted]
+    told = show_all(names, "StateChangeTimestamp", "NeedDaemonReload", "LoadState")
+    if any(each.get("NeedDaemonReload") == "yes" for each in told):
+        systemctl("daemon-reload")
+    return [
+        service for service, each in zip(wanted, told, strict=True) if older(each, service["files"])
+    ]
+
+
+def older(told: Mapping[str, str], files: Iterable[str]) -> bool:
+    """Return whether a unit, of which systemd has told, is older than a file or its definition."""
     if told.get("LoadState") != "loaded":
         return False
     if told.get("NeedDaemonReload") == "yes":
-        systemctl("daemon-reload")
         return True
     since = told.get("StateChangeTimestamp", "")
     if not since:

@@ -23,9 +23,9 @@ options:
         unchanged release and environment it returns C(due=false).
       - V(prepared) builds that release if it is not there, writes its environment beside the one in
         use, and has Django check, migrate and collect.
-      - V(active) installs the environment and makes the release live. With O(request=live) or
-        O(request=rollback), which need nothing of the control machine, one call goes through the
-        states before as well.
+      - V(active) prepares the release if that is not done, installs the environment and makes the
+        release live. With O(request=live) or O(request=rollback), which need nothing of the control
+        machine, the same call also locks the releases.
       - V(reverted) makes the release before live again and marks this one as failed.
       - V(failed) marks the requested release as failed and gives back the lock.
       - V(finished) removes old releases and gives back the lock.
@@ -79,7 +79,8 @@ options:
     type: list
     elements: raw
   build:
-    description: For O(state=prepared), whether a local source is sent to the host.
+    description:
+      - For O(state=prepared) and O(state=active), whether a local source is sent to the host.
     type: bool
     default: false
   enforced:
@@ -87,12 +88,14 @@ options:
     type: bool
     default: false
   steps:
-    description: For O(state=prepared), what Django is asked, in this order.
+    description: For O(state=prepared) and O(state=active), what Django is asked, in this order.
     type: list
     elements: str
     default: []
   before_migrate:
-    description: For O(state=prepared), commands that the application runs in the release first.
+    description:
+      - For O(state=prepared) and O(state=active), commands that the application runs in the
+        release first.
     type: list
     elements: str
     default: []
@@ -126,9 +129,9 @@ EXAMPLES = r"""
     environment: "{{ __app_environment }}"
   register: __app_requested
 
-- name: Build, check and try the release beside the live one
+- name: Build the release, test it beside the live one, and activate it
   clink.django_stack.app_release:
-    state: prepared
+    state: active
     application: "{{ __app_application }}"
     environment: "{{ __app_environment }}"
     steps: [imports, check, plan, migrate, static, carry, trial]
@@ -436,14 +439,14 @@ class Deploy:
             os.chmod(archive, 0o640)
 
     def active(self) -> dict[str, Any]:
-        """Install the environment and make the requested release live."""
+        """Prepare the requested release, install its environment and make it live."""
         if self.given["request"] == "rollback":
             self.steps.limit = min(self.steps.limit, ROLLBACK)
         if self.given["request"] != "source":
             told = self.requested()
             if "holder" in told or not told["due"]:
                 return told
-            self.prepared()
+        self.prepared()
         held = self.held()
         request = held["request"]
         name, live = request["name"], request["live"]
@@ -541,6 +544,23 @@ class Deploy:
         text = releases.table(self.host.record(), self.host.built(), live, self.host.name, holder)
         return {"release": live, "live": live, "due": False, "changed": False, "report": text}
 
+    def reach(self, state: str) -> dict[str, Any]:
+        """Reach a state; return what is told of it.
+
+        Raises:
+            ReleaseError: the state was not reached; the lock is given back where nothing changed.
+        """
+        try:
+            told: dict[str, Any] = getattr(self, state)()
+        except ReleaseError:
+            if state in ("requested", "prepared", "active"):
+                self.give_up()
+            raise
+        finally:
+            if self.lock:  # Mitogen runs all modules in one process, which must not keep the file
+                self.lock.file.close()
+        return told
+
     def give_up(self) -> None:
         """Unlock where nothing was switched; a lock of another run stays."""
         if self.lock and self.lock.mine(self.lock.read()):
@@ -596,10 +616,8 @@ def main() -> None:
     if module.check_mode and state not in ("requested", "listed"):
         module.exit_json(changed=False)
     try:
-        told = getattr(deploy, state)()
+        told = deploy.reach(state)
     except ReleaseError as error:
-        if state in ("requested", "prepared", "active"):
-            deploy.give_up()
         module.fail_json(msg=str(error), step=getattr(error, "step", ""))
     except OSError as error:  # such as a disk that the application has filled
         module.fail_json(msg=f"{error.strerror}: {error.filename or 'no file named'}", step="")

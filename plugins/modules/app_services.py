@@ -115,6 +115,17 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import health, units
 
+# Run in the release with the name of the application and of the worker: one process asks until the
+# worker answers, because each would load the project again.
+ASK = """
+import sys, time
+from celery.app.utils import find_app
+name, node, limit = sys.argv[1:]
+application, end = find_app(name), time.monotonic() + float(limit)
+while not application.control.ping([node], timeout=0.3):
+    if time.monotonic() > end:
+        sys.exit("no answer")
+"""
 STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
 PING = 25  # seconds within which a worker must answer
 ENDING = 5.0  # seconds to wait for a worker that still ends its tasks
@@ -182,7 +193,6 @@ def ping(application: dict[str, Any], worker: str) -> list[str]:
         time.sleep(0.2)
     node = f"{worker}@{socket.gethostname()}"
     app = application["django_variables"]["APP_CELERY"]
-    celery = ["/usr/bin/env", "celery", f"--app={app}", "inspect", "--timeout=0.5"]
     current = application["current"]
     variables = {
         "HOME": application["root"],
@@ -194,7 +204,8 @@ def ping(application: dict[str, Any], worker: str) -> list[str]:
     }
     command = units.transient(
         f"{application['name']}-ping.service", application["user"],
-        os.path.join(current, application["directory"]), [*celery, f"--destination={node}", "ping"],
+        os.path.join(current, application["directory"]),
+        ["/usr/bin/env", "python", "-c", ASK, app, node, str(PING - 5)],
         properties=properties, variables=variables, limit=PING,
     )  # fmt: skip
     while (done := units.run(command, PING + 10)).code:
@@ -294,11 +305,7 @@ def main() -> None:
         supports_check_mode=True,
     )  # fmt: skip
     given = module.params
-    due = [
-        each
-        for each in given["services"]
-        if not given["outdated"] or units.outdated(each["unit"], each["files"])
-    ]
+    due = units.outdated(given["services"]) if given["outdated"] else given["services"]
     names = [each["unit"] for each in due]
     if module.check_mode:
         module.exit_json(changed=bool(due), restarted=names, told=[])

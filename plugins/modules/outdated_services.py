@@ -70,12 +70,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    old = [
-        each["handler"]
-        for each in module.params["services"]
-        if units.outdated(each["unit"], each["files"])
-    ]
-    module.exit_json(changed=False, handlers=old)
+    old = units.outdated(module.params["services"])
+    module.exit_json(changed=False, handlers=[each["handler"] for each in old])
 
 
 if __name__ == "__main__":

@@ -100,15 +100,7 @@ def call(fake, tmp_path):
         module = Module(params, check_mode)
         deploy = app_release.Deploy(module)
         run.host = deploy.host
-        try:
-            told = getattr(deploy, state)()
-        except ReleaseError:
-            if state in ("requested", "prepared", "active"):
-                deploy.give_up()
-            raise
-        finally:
-            if deploy.lock:
-                deploy.lock.file.close()
+        told = deploy.reach(state)
         return told | {"warnings": module.warnings}
 
     return run
@@ -121,8 +113,8 @@ def deploy(call):
     def run(revision, **given):
         told = call("requested", revision, **given)
         if told["due"]:
-            call("prepared", revision, steps=["imports", "migrate", "trial"], **given)
-            told = call("active", revision, **given)
+            steps = ["imports", "migrate", "trial"]
+            told = call("active", revision, **({"steps": steps} | given))
         call("finished", revision, **given)
         return told
 
@@ -340,10 +332,17 @@ def test_what_django_warns_of_is_passed_on(call, fake):
     assert call.host.record()["releases"][NAMES[0]]["migrated"] == ["a.0001_x"]
 
 
-def test_what_is_not_prepared_does_not_become_live(call):
+def test_one_call_prepares_a_release_and_makes_it_live(call, fake):
+    call("requested")
+    told = call("active", steps=["imports", "migrate", "trial"])
+    assert fake.ran == ["packages", "imports", "migrate", "trial"]
+    assert told["release"] == call.host.live() == NAMES[0]
+
+
+def test_what_is_not_complete_does_not_become_live(call):
     call("requested")
     with pytest.raises(ReleaseError, match="is not complete"):
-        call("active")
+        call("active", complete=False)
     assert holder(call) == ""
 
 
@@ -447,8 +446,7 @@ def test_what_was_taken_back_is_not_deployed_again_by_mistake(call):
 @pytest.mark.usefixtures("two")
 def test_services_that_fail_bring_back_the_release_and_its_environment(call, fake):
     call("requested", REVISIONS[2], digest="e2")
-    call("prepared", REVISIONS[2], digest="e2", environment_text='A="2"\n')
-    call("active", REVISIONS[2], digest="e2")
+    call("active", REVISIONS[2], digest="e2", environment_text='A="2"\n')
     assert call.host.live() == NAMES[2]
     assert call.host.environment_file.read_text() == 'A="2"\n'
     call("reverted", step="services")

@@ -194,34 +194,58 @@ def test_the_journal_is_read_from_the_second_on_in_which_a_unit_was_started(monk
 
 @pytest.fixture
 def told_of(monkeypatch):
-    """Have `show` tell properties of a unit; return what systemctl was asked to do."""
-    asked = []
+    """Have systemd tell properties of nginx.service; return what it was asked."""
+
+    def systemctl(*arguments):
+        asked.append(arguments[0])
+        lines = "\n".join(f"{key}={value}" for key, value in asked.properties.items())
+        return units.Result(0, f"{lines}\n\nLoadState=not-found\n", 0.0)
+
+    class Asked(list):
+        properties = {}
+
+    asked = Asked()
+    monkeypatch.setattr(units, "systemctl", systemctl)
 
     def tell(**properties):
-        monkeypatch.setattr(units, "show", lambda unit, *names: properties)
-        monkeypatch.setattr(units, "systemctl", lambda *arguments: asked.append(arguments))
+        asked.properties = properties
         return asked
 
     return tell
+
+
+def outdated(*files):
+    """Return the names of the units that are outdated."""
+    services = [
+        {"unit": "nginx.service", "files": [*map(str, files)]},
+        {"unit": "other.service", "files": [*map(str, files)]},
+    ]
+    return [each["unit"] for each in units.outdated(services)]
 
 
 STARTED = "Thu 2026-11-26 03:00:00.500000 UTC"
 SECONDS = 1795662000  # of STARTED since 1970, without its half
 
 
-@pytest.mark.parametrize(("seconds", "old"), [(SECONDS, False), (SECONDS + 1, True)])
+@pytest.mark.parametrize(("seconds", "old"), [(SECONDS, []), (SECONDS + 1, ["nginx.service"])])
 def test_a_unit_is_outdated_when_a_file_is_newer(told_of, tmp_path, seconds, old):
     told_of(LoadState="loaded", NeedDaemonReload="no", StateChangeTimestamp=STARTED)
     file = tmp_path / "file"
     file.touch()
     os.utime(file, (seconds, seconds))
-    assert units.outdated("nginx.service", [str(tmp_path / "none"), str(file)]) is old
+    assert outdated(tmp_path / "none", file) == old
 
 
 def test_a_unit_whose_definition_has_changed_is_outdated(told_of):
     asked = told_of(LoadState="loaded", NeedDaemonReload="yes", StateChangeTimestamp=STARTED)
-    assert units.outdated("nginx.service", [])
-    assert asked == [("daemon-reload",)]
+    assert outdated() == ["nginx.service"]
+    assert asked == ["show", "daemon-reload"]
+
+
+def test_without_units_systemd_is_not_asked(told_of):
+    asked = told_of()
+    assert units.outdated([]) == []
+    assert asked == []
 
 
 @pytest.mark.parametrize(
@@ -229,4 +253,4 @@ def test_a_unit_whose_definition_has_changed_is_outdated(told_of):
 )
 def test_a_unit_that_is_not_there_or_never_ran_is_not_outdated(told_of, tmp_path, told):
     told_of(**told)
-    assert not units.outdated("nginx.service", [str(tmp_path)])
+    assert outdated(tmp_path) == []

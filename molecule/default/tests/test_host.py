@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import socket
+from pathlib import Path
 
 import pytest
 import yaml
@@ -222,3 +223,8 @@ def test_redis_wants_the_password(host, environment):
     assert host.run(f"{client} ping").stdout.strip() == "PONG"
     told = host.run(f"{client} config get maxmemory-policy").stdout
     assert told.split() == ["maxmemory-policy", "noeviction"]
+
+
+def test_each_authority_of_the_control_machine_is_there(host):
+    wanted = {path.name for path in Path("/usr/local/share/ca-certificates").glob("*.crt")}
+    assert set(host.check_output("ls /usr/local/share/ca-certificates").splitlines()) == wanted

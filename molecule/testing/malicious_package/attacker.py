@@ -162,20 +162,21 @@ def spoil(release: Path, sabotage: str) -> None:
     """Leave traps in a release that is being built."""
     (release / ".complete").symlink_to("/etc/cron.d/attacked")
     os.mkfifo(release / "pipe")
-    for path in (release / ".venv").rglob("django/**/*.py"):
-        if path.stat().st_uid == 0:  # it is the live release's, too
+    for path in (release / ".venv").glob("lib/*/site-packages/django/contrib/humanize/apps.py"):
+        if path.stat().st_uid == 0:  # it is the live release's, too; the sample does not import it
             path.rename(release / "moved.py")
             tell("build", "move")
-            break
     if sabotage == "packages":
         (release / ".venv").rename(release / "venv")
-        (release / ".venv").symlink_to("/etc")
+        (release / ".venv").symlink_to("venv")  # where uv still finds it
     elif sabotage == "shared":
         (release / ".shared").symlink_to("/etc/skel")
     elif sabotage == "depth":
+        start = Path.cwd()
         for _ in range(400):
             os.mkdir("d")
             os.chdir("d")
+        os.chdir(start)
 
 
 def started() -> None:
