@@ -33,10 +33,6 @@ PGBACKREST = "/usr/bin/pgbackrest"
 POSTGRES = "postgres"
 READER = "django_stack-backup"  # runs restic
 MODULE = "ansible_collections.clink.django_stack.plugins.module_utils"
-DECLARED = [
-    Path("/etc/sysusers.d/django_stack-backup.conf"),
-    Path("/etc/tmpfiles.d/django_stack-backup.conf"),
-]
 TIMERS = [f"django_stack-backup@{command}.timer" for command in ("now", "files", "drill")]
 NOW = "django_stack-backup@now.service"
 LIMIT = 6 * 3600  # seconds for a step that moves all data
@@ -264,7 +260,7 @@ class Host:
 
     def digest(self) -> str:
         """Return the digest of the description, after whose change the host is prepared again."""
-        described = [ETC / "config.json", ETC / "pgbackrest.conf", ETC / "restic.env", *DECLARED]
+        described = [ETC / name for name in ("config.json", "pgbackrest.conf", "restic.env")]
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in described]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 

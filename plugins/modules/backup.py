@@ -16,8 +16,8 @@ description:
 options:
   state:
     description:
-      - V(ready) creates the user, the directories and the repositories, and starts the timers. A
-        repository that does not answer is a warning, because the site works without it.
+      - V(ready) makes the repositories and starts the timers. A repository that does not answer is
+        a warning, because the site works without it.
       - V(made) makes a backup of the database and of the files.
       - V(listed) returns the table of the backups.
       - V(fetched) restores beside what is in use. In check mode it says what it would do.
@@ -68,7 +68,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import backups, trees, units
 from ansible_collections.clink.django_stack.plugins.module_utils.backup_host import (
-    DECLARED,
     NOW,
     STATE,
     Host,
@@ -76,10 +75,6 @@ from ansible_collections.clink.django_stack.plugins.module_utils.backup_host imp
 from ansible_collections.clink.django_stack.plugins.module_utils.backups import BackupError
 
 SOON = "3min"
-DECLARE = [
-    ["/usr/bin/systemd-sysusers", str(DECLARED[0])],
-    ["/usr/bin/systemd-tmpfiles", "--create", str(DECLARED[1])],
-]
 
 
 class Call:
@@ -96,8 +91,6 @@ class Call:
         stopped = [] if due else self.host.stopped_timers()
         if not self.module.check_mode:
             if due:
-                for command in DECLARE:
-                    self.host.must(units.run(command, 60), command[0])
                 due = self.prepare()
             elif stopped:
                 self.host.start_timers()
