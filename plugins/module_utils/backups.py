@@ -57,6 +57,11 @@ PROBLEMS = (
         "a file of the repository is damaged",
     ),
     (
+        r"known hosts failure|Host key verification failed",
+        "the host of the repository has another key than backup_ssh_host_keys, which should list "
+        "all keys that ssh-keyscan prints",
+    ),
+    (
         r"No space left|ENOSPC|disk quota",
         "the disk of the repository or of this host is full",
     ),

@@ -63,6 +63,7 @@ as_before:
   returned: failure
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -117,10 +118,11 @@ class Call:
     def made(self) -> dict[str, Any]:
         """Make a backup now."""
         if not self.module.check_mode:
+            begun = time.time()
             done = units.systemctl("start", NOW, limit=12 * 3600.0)
             if done.code:
-                said = units.journal(NOW, 0, 10)
-                raise BackupError(f"The backup failed: {backups.explain(said)}")
+                said = units.journal(NOW, begun, 1).strip()
+                raise BackupError(said or f"The backup failed: {done.output.strip()}")
         return {"changed": True, "report": self.host.listed()}
 
     def listed(self) -> dict[str, Any]:

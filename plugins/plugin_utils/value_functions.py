@@ -352,7 +352,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "backup_s3_key is there": _of_repository("s3:", "backup_s3_key"),
     "backup_s3_secret is there": _of_repository("s3:", "backup_s3_secret"),
     "backup_ssh_key is there": _of_repository("sftp:", "backup_ssh_key"),
-    "backup_ssh_host_key is there": _of_repository("sftp:", "backup_ssh_host_key"),
+    "backup_ssh_host_keys are there": _of_repository("sftp:", "backup_ssh_host_keys"),
     "certbot can certify addresses": certbot_can_do_addresses,
     "certbot has no wildcard": certbot_has_no_wildcard,
     "certbot has public names": certbot_names_are_public,

@@ -366,7 +366,10 @@ BAD = {
     "backup_s3_secret": ["my secret", 'x"y', None],
     "backup_s3_region": ["", "US East", None],
     "backup_ssh_key": ["~/.ssh/id_ed25519", "ssh-ed25519 AAAA me@host", None],
-    "backup_ssh_host_key": ["backup.example.com ssh-ed25519 AAAA", "AAAA", "ssh-rsa AAAA\nx", None],
+    "backup_ssh_host_keys": [
+        ["backup.example.com ssh-ed25519 AAAA"], ["AAAA"], ["ssh-rsa AAAA\nx"], None,
+        "ssh-ed25519 AAAA",
+    ],
     "backup_cluster": ["/var/lib/postgresql", "main", "/var/lib/postgresql/17/../main", None],
     "backup_postgresql_version": ["9.6", "new", None],
     "backup_pgbackrest_version": ["new", "2", "2.x", None],
@@ -386,7 +389,7 @@ TOGETHER = [
     ({"backup_repository": "s3:https://example.com/x"}, "backup_s3_key", ""),
     ({"backup_repository": "s3:https://example.com/x"}, "backup_s3_secret", ""),
     ({"backup_repository": "sftp://ada@example.com/clinic"}, "backup_ssh_key", ""),
-    ({"backup_repository": "sftp://ada@example.com/clinic"}, "backup_ssh_host_key", ""),
+    ({"backup_repository": "sftp://ada@example.com/clinic"}, "backup_ssh_host_keys", []),
     ({"certificate_source": "files"}, "certificate_file", ""),
     ({"certificate_source": "files"}, "certificate_file", "/nowhere.pem"),
     ({"certificate_source": "files"}, "certificate_key_file", "/nowhere.pem"),
@@ -456,7 +459,7 @@ GOOD = {
     "backups by SFTP": {
         "backup_repository": "sftp://ada@backup.example.com:23/clinic",
         "backup_ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n",
-        "backup_ssh_host_key": "ssh-ed25519 AAAA",
+        "backup_ssh_host_keys": ["ssh-ed25519 AAAA"],
     },
     "no backups": {"backup_repository": "none"},
     "sizes": {

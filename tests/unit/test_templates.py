@@ -99,7 +99,7 @@ SETS = {
         },
         "backup_repository": "sftp://ada@backup.example.com:23/clinic",
         "backup_ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n",
-        "backup_ssh_host_key": "ssh-ed25519 AAAA",
+        "backup_ssh_host_keys": ["ssh-ed25519 AAAA"],
         "celery_worker_queues": ["celery", "mail.high"],
         "celery_worker_options": ["--pool=threads"],
         "celery_beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
