@@ -144,11 +144,10 @@ def test_the_nightly_test_succeeds_and_finds_a_damaged_file():
         assert told["drill_ok"], told
         assert "no damage" in told["drill_message"]
     assert set(everywhere("ls -A /var/lib/postgresql/django_stack-drill").values()) == {""}
-    find = f"find {REPOSITORY}/database/backup -name pg_control.zst -printf '%T@ %p\\n'"
+    find = f"find {REPOSITORY}/database/backup -path '*F/bundle/*' -size +100k"
     everywhere(
-        f"file=$({find} | sort -n | tail -n 1 | cut -d' ' -f2); "
-        "cp -p $file /root/whole; echo $file >/root/name; "
-        "printf damage | dd of=$file bs=1 seek=40 conv=notrunc status=none"
+        f"file=$({find} | head -n 1); cp -p $file /root/whole; echo $file >/root/name; "
+        "printf damage | dd of=$file bs=1 seek=5000 conv=notrunc status=none"
     )
     everywhere(f"! {DRILL}")
     everywhere("cp -p /root/whole $(cat /root/name)")
