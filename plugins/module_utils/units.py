@@ -83,12 +83,13 @@ def transient(
     ]  # fmt: skip
 
 
-def run(command: list[str], limit: float) -> Result:
+def run(command: list[str], limit: float, kept: int = KEPT) -> Result:
     """Run a command to its end and return what it printed, standard error among it.
 
     Args:
         command: the program, by its full path, and its arguments.
         limit: seconds after which the command is killed.
+        kept: the last bytes of the output that are returned.
     """
     begun = time.monotonic()
     deadline = begun + limit
@@ -116,7 +117,7 @@ def run(command: list[str], limit: float) -> Result:
                 read = stream.read(65536)
                 if read == b"":
                     break
-                output = (output + (read or b""))[-KEPT:]
+                output = (output + (read or b""))[-kept:]
             elif ended:
                 break
             if time.monotonic() > last:
