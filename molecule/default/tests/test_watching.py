@@ -157,9 +157,10 @@ def test_a_host_that_is_well_only_sends_its_heartbeat(well):
 def test_the_status_is_an_error_and_names_all_troubles(ill):
     status = ill["status"]
     assert status.returncode != 0
+    told = status.stdout + status.stderr
     for name, wrong in TROUBLES.items():
-        lines = [line for line in status.stdout.splitlines() if "To do: " in line and name in line]
-        assert lines and all(wrong in line for line in lines), (name, status.stdout)
+        lines = [line for line in told.splitlines() if "To do: " in line and name in line]
+        assert lines and all(wrong in line for line in lines), (name, told)
 
 
 def test_a_worker_that_is_frozen_does_not_answer_the_probe(ill):
