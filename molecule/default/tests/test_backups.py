@@ -80,8 +80,9 @@ def before():
     told = done(playbook(book=BACKUP))
     sql("insert into backup_test values ('in the archive')")
     upload("in-a-later-backup")
-    count = f"find {REPOSITORY}/files/snapshots -type f | wc -l"
-    eventually(lambda: set(everywhere(count).values()) == {"2"}, 60)
+    uploaded = time.time()
+    begun = "cat /var/lib/django_stack/backup/files"  # the last backup of files
+    eventually(lambda: all(float(each) > uploaded for each in everywhere(begun).values()), 90)
     time.sleep(1)
     told_moment = moment()
     time.sleep(2)
