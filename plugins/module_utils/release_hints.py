@@ -56,9 +56,10 @@ HINTS: dict[str, tuple[bool, str]] = {
     ),
     "check": (
         True,
-        "app_static_url should be the project's STATIC_URL, and app_static_root its "
-        "STATIC_ROOT where the settings fix it; app_check_fail_level is the level of checks "
-        "that stops a release.",
+        "Django's checks refuse the project, or its code fails in them. If they name static files, "
+        "app_static_url should be the project's STATIC_URL, and app_static_root its STATIC_ROOT "
+        "where the settings fix it. app_check_fail_level is the level of checks that stops a "
+        "release.",
     ),
     "keys": (
         False,
