@@ -176,7 +176,6 @@ def test_the_nightly_test_succeeds_and_finds_a_damaged_file():
     for told in status():
         assert not told["drill_ok"]
         assert "damaged" in told["drill_message"]
-    everywhere(DRILL)
 
 
 def test_a_wrong_key_and_a_missing_repository_stop_no_site():
