@@ -65,7 +65,8 @@ SANDBOX: dict[str, Any] = {
     "RestrictRealtime": True,
     "SystemCallArchitectures": "native",
     "SystemCallErrorNumber": "EPERM",
-    "SystemCallFilter": ["@system-service", "~@privileged @resources"],
+    # pgBackRest gives its files to the user that it runs as.
+    "SystemCallFilter": ["@system-service", "~@privileged @resources", "@chown"],
 }
 READS_ALL = {
     "AmbientCapabilities": "CAP_DAC_READ_SEARCH",

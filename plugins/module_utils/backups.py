@@ -27,12 +27,17 @@ ROW = "{:<34} {:<14} {:<24} {:>9}  {}"
 # What the tools say, and what the operator should know and do.
 PROBLEMS = (
     (
+        r"ChecksumError|\[026\]|actual checksum|ciphertext verification|pg_amcheck finds damage"
+        r"|repository contains errors|zst error",
+        "a file of the repository is damaged",
+    ),
+    (
         r"DbConnectError|unable to find primary cluster",
         "PostgreSQL of this host does not answer",
     ),
     (
         r"Fatal: wrong password|no key found|CryptoError|cipher header invalid|unable to flush"
-        r"|\[029\]",
+        r"|\[029\].*unable to load info",
         "the key does not open the repository: app_backup_key is another one than when the "
         "repository was made. Import the old secrets with playbooks/secrets.yml",
     ),
@@ -50,11 +55,6 @@ PROBLEMS = (
         r"recovery ended before configured recovery target",
         "the archive holds no change that is later than this moment. Ask for "
         "restore_to=latest",
-    ),
-    (
-        r"ChecksumError|\[026\]|actual checksum|ciphertext verification|pg_amcheck finds damage"
-        r"|repository contains errors",
-        "a file of the repository is damaged",
     ),
     (
         r"known hosts failure|Host key verification failed",

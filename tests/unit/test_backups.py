@@ -239,6 +239,7 @@ def test_a_disk_without_room_is_refused():
         ("write /srv/x: no space left on device", "is full"),
         ("ERROR: [026]: actual checksum '4038403' does not match expected checksum '403'",
          "is damaged"),
+        ("ERROR: [029]: zst error: [-20] Data corruption detected", "is damaged"),
         ("ada@example.com: Permission denied (publickey).", "refuses the login"),
     ],
 )  # fmt: skip

@@ -10,7 +10,18 @@ import time
 import docker
 import pytest
 import yaml
-from droplets import APP, PROJECT, ROOT, SCENARIO, cut_off, eventually, playbook, playbook_process
+from droplets import (
+    APP,
+    NAME,
+    PROJECT,
+    ROOT,
+    SCENARIO,
+    Door,
+    cut_off,
+    eventually,
+    playbook,
+    playbook_process,
+)
 
 BACKUP, RESTORE = (PROJECT / "playbooks" / f"{name}.yml" for name in ("backup", "restore"))
 NAMES = [
@@ -39,6 +50,16 @@ def sql(query):
 
 def upload(name):
     everywhere(f"runuser -u {APP} -- sh -c 'umask 027; echo {name} >{MEDIA}/{name}'")
+
+
+def answers():
+    """Return what each site answers."""
+    addresses = everywhere("hostname -I").values()
+    return [Door(NAME, told.split()[0]).ask("/health/") for told in addresses]
+
+
+def serve():
+    return {each.status_code for each in answers()} == {200}
 
 
 def status():
@@ -80,8 +101,9 @@ def before():
     told = done(playbook(book=BACKUP))
     sql("insert into backup_test values ('in the archive')")
     upload("in-a-later-backup")
-    count = f"find {REPOSITORY}/files/snapshots -type f | wc -l"
-    eventually(lambda: set(everywhere(count).values()) == {"2"}, 60)
+    uploaded = time.time()
+    begun = "cat /var/lib/django_stack/backup/files"  # the last backup of files
+    eventually(lambda: all(float(each) > uploaded for each in everywhere(begun).values()), 90)
     time.sleep(1)
     told_moment = moment()
     time.sleep(2)
@@ -100,7 +122,7 @@ def test_a_backup_is_made_and_listed(before):
     assert "do not survive the disk" in table
     for told in status():
         assert time.time() - told["last_backup"] < 300
-        assert told["last_backup_bytes"] > 1_000_000
+        assert told["last_backup_bytes"] > 0
         assert told["survives_disk"] is False
 
 
@@ -110,17 +132,17 @@ def test_check_mode_says_what_a_restore_would_do(before):
     assert rows() == {"after the mistake later"}
 
 
-def test_an_interrupted_restore_leaves_a_503_and_is_completed_by_the_next(before, door):
+def test_an_interrupted_restore_leaves_a_503_and_is_completed_by_the_next(before):
     given = ["--extra-vars", json.dumps({"restore_to": before[1]})]
     with playbook_process(*given, book=RESTORE, ANSIBLE_STDOUT_CALLBACK="default") as run:
         assert any("Put the restored data in place" in line for line in run.stdout)
         time.sleep(2)
         cut_off(run)
-    answer = door.ask("/health/")
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
+    for answer in answers():
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
     told = done(restore(before[1]))
     assert "The state before is kept in" in told
-    assert door.ask("/health/").status_code == 200
+    assert serve()
     assert rows() == {"in the archive in the backup"}
     files = everywhere(f"ls {MEDIA}")
     for listed in files.values():
@@ -154,18 +176,17 @@ def test_the_nightly_test_succeeds_and_finds_a_damaged_file():
     for told in status():
         assert not told["drill_ok"]
         assert "damaged" in told["drill_message"]
-    everywhere(DRILL)
 
 
-def test_a_wrong_key_and_a_missing_repository_stop_no_site(door):
+def test_a_wrong_key_and_a_missing_repository_stop_no_site():
     run = playbook(
         "--tags", "backup", "--extra-vars", '{"app_backup_key": "another-key-of-the-tests"}'
     )
     assert "the key does not open the repository" in re.sub(r"\s+", " ", done(run) + run.stderr)
-    assert door.ask("/health/").status_code == 200
+    assert serve()
     everywhere(f"mv {REPOSITORY} /var/backups/away")
     run = playbook(book=BACKUP)
     everywhere(f"rm -rf {REPOSITORY}; mv /var/backups/away {REPOSITORY}")
     assert run.returncode
-    assert door.ask("/health/").status_code == 200
+    assert serve()
     done(playbook("--tags", "backup"))
