@@ -31,6 +31,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         arguments = dict(self._task.args)
         files = []
+        secrets: dict[str, str] = {}
         for given in arguments.get("files") or []:
             if not isinstance(given, dict) or "dest" not in given:
                 raise AnsibleActionFail(
@@ -44,11 +45,11 @@ class ActionModule(ActionBase):
             elif file.get("state", "file") == "file" and "content" not in file:
                 raise AnsibleActionFail(f"{file['dest']}: src, copy or content is missing")
             if file.get("secret"):
-                file["secret_content"] = file.pop("content", "")
+                secrets[str(file["dest"])] = file.pop("content", "")
             files.append(file)
         told = self._execute_module(
             module_name="clink.django_stack.config_files",
-            module_args={**arguments, "files": files},
+            module_args={**arguments, "files": files, "secrets": secrets},
             task_vars=variables,
         )
         return dict(told)

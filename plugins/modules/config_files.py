@@ -397,7 +397,6 @@ def main() -> None:
         "src": {"type": "str"},
         "copy": {"type": "path"},
         "content": {"type": "str"},
-        "secret_content": {"type": "str", "no_log": True},  # for a file with secret
         "state": {"type": "str", "choices": states, "default": "file"},
         "target": {"type": "str"},
         "owner": {"type": "str", "default": "root"},
@@ -411,13 +410,16 @@ def main() -> None:
             "files": {"type": "list", "elements": "dict", "required": True, "options": file},
             "validate": {"type": "list", "elements": "str", "default": []},
             "apply": {"type": "list", "elements": "str", "default": []},
+            # The contents of files with secret, by their paths. Ansible writes the other arguments
+            # into the host's journal, an option of `files` with no_log included.
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
             "service": {"type": "str"},
         },
         supports_check_mode=True,
     )
     wanted = module.params["files"]
     for each in wanted:
-        each["content"] = each["secret_content"] if each["secret"] else each["content"]
+        each["content"] = module.params["secrets"].get(each["dest"], each["content"])
     service = module.params["service"]
     due = [each for each in wanted if differs(each)]
     told = {"changed": bool(due), "files": [each["dest"] for each in due]}

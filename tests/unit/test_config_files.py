@@ -1,8 +1,10 @@
 """The files of a service, and whether the service has to be started."""
 
+import json
 import os
 
 import pytest
+from ansible.module_utils import basic
 from ansible_collections.clink.django_stack.plugins.modules import config_files
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
@@ -81,3 +83,27 @@ def test_the_candidate_is_tried_at_its_place(wanted, tmp_path):
     (tmp_path / "file").write_text("old\n")
     config_files.install([wanted("file")], ["grep -q new " + str(tmp_path / "file")])
     assert (tmp_path / "file").read_text() == "new\n"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_secret_file_reaches_no_log_and_no_result(wanted, tmp_path, monkeypatch, capsys, check):
+    secret = '{\n  "url": "https://example.com/token"\n}\n'
+    files = [
+        {key: value for key, value in wanted("file", secret=True).items() if value is not None}
+    ]
+    files[0].pop("content")
+    given = {"files": files, "secrets": {files[0]["dest"]: secret}}
+    given |= {"_ansible_check_mode": check, "_ansible_diff": True}
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
+    logged = []
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", arguments)
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    monkeypatch.setattr(
+        basic.AnsibleModule, "log", lambda _, *texts, **more: logged.append((texts, more))
+    )
+    with pytest.raises(SystemExit):
+        config_files.main()
+    assert logged and "token" not in str(logged)
+    assert "token" not in capsys.readouterr().out
+    if not check:
+        assert (tmp_path / "file").read_text() == secret
