@@ -121,10 +121,15 @@ ASK = """
 import sys, time
 from celery.app.utils import find_app
 name, node, limit = sys.argv[1:]
-application, end = find_app(name), time.monotonic() + float(limit)
-while not application.control.ping([node], timeout=0.3):
-    if time.monotonic() > end:
-        sys.exit("no answer")
+application, end, wrong = find_app(name), time.monotonic() + float(limit), "no answer"
+while time.monotonic() < end:
+    try:
+        if application.control.ping([node], timeout=0.3):
+            sys.exit()
+    except Exception as error:  # such as that of a broker that restarts
+        wrong = repr(error)
+        time.sleep(0.3)
+sys.exit(wrong)
 """
 STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
 PING = 25  # seconds within which a worker must answer
@@ -205,15 +210,17 @@ def ping(application: dict[str, Any], worker: str) -> list[str]:
     command = units.transient(
         f"{application['name']}-ping.service", application["user"],
         os.path.join(current, application["directory"]),
-        ["/usr/bin/env", "python", "-c", ASK, app, node, str(PING - 5)],
-        properties=properties, variables=variables, limit=PING,
+        ["/usr/bin/env", "python", "-c", ASK, app, node, str(PING)],
+        properties=properties, variables=variables, limit=PING + 5,
     )  # fmt: skip
-    while (done := units.run(command, PING + 10)).code:
+    # A run that was cut off can have left the unit behind; systemd refuses it until that one ends.
+    while (done := units.run(command, PING + 15)).code:
         if time.monotonic() - begun > PING:
             said = done.output.strip()
             raise ServiceError(
                 f"The worker {node} does not answer; journalctl -u {worker} says why\n{said}"
             )
+        time.sleep(0.2)
     return []
 
 
