@@ -37,8 +37,9 @@ KEY = CACHE / "id_ed25519"
 INSTALLING = Lock()
 BOOT = 60.0  # seconds until systemd has started all units and sshd answers
 # systemd mounts and makes namespaces (SYS_ADMIN), ufw filters (NET_ADMIN), Debian's redis-server
-# unit joins PrivateUsers with ProtectProc (SYS_PTRACE), and Gunicorn is reniced (SYS_NICE).
-CAPABILITIES = ["NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE"]
+# unit joins PrivateUsers with ProtectProc (SYS_PTRACE), Gunicorn is reniced (SYS_NICE), and restic
+# reads all files (DAC_READ_SEARCH).
+CAPABILITIES = ["DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE"]
 
 
 class DropletError(RuntimeError):

@@ -9,8 +9,8 @@ from typing import Any
 from droplets import PROJECT
 from testinfra.host import Host  # type: ignore[import-untyped]
 
-# What site.yml does about certificates, without the rest of it.
-TAGS = "--tags=certificate,nginx,certbot"
+# What site.yml does about certificates and what watches them, without the rest of it.
+TAGS = "--tags=certificate,nginx,certbot,monitor"
 STATUS = PROJECT / "playbooks" / "status.yml"
 
 

@@ -41,12 +41,15 @@ async def smtp(reader: StreamReader, writer: StreamWriter) -> None:
 
 
 async def http(reader: StreamReader, writer: StreamWriter) -> None:
-    """Take one POST of JSON."""
+    """Take one POST of JSON for the path /messages, and any request for another path."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     fields = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
-    body = json.loads(await reader.readexactly(int(fields["content-length"])))
-    token = fields.get("authorization", "")
-    keep({"channel": "whatsapp", "to": body["to"], "text": body["text"], "authorization": token})
+    text = (await reader.readexactly(int(fields.get("content-length", 0)))).decode()
+    path, token = head[0].split()[1], fields.get("authorization", "")
+    message = {"channel": path.strip("/"), "to": "", "text": text}
+    if path == "/messages":
+        message = {"channel": "whatsapp", "authorization": token, **json.loads(text)}
+    keep(message)
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     await writer.drain()
     writer.close()

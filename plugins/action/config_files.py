@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -39,8 +40,10 @@ class ActionModule(ActionBase):
             file = dict(given)
             if source := file.pop("src", None):
                 file["content"] = self._render(str(source), variables)
+            elif source := file.pop("copy", None):
+                file["content"] = Path(source).read_text(encoding="utf-8")
             elif file.get("state", "file") == "file" and "content" not in file:
-                raise AnsibleActionFail(f"{file['dest']}: src or content is missing")
+                raise AnsibleActionFail(f"{file['dest']}: src, copy or content is missing")
             if file.get("secret"):
                 secrets[str(file["dest"])] = file.pop("content", "")
             files.append(file)

@@ -48,6 +48,7 @@ class ActionModule(ActionBase):
             self._apt(variables, update_cache=True, cache_valid_time=0)
             told = self._apt(variables, name=missing)
         if not told.get("failed") and not self._task.check_mode:
+            self._apt(variables, clean=True)  # the archives would only fill the disk
             facts = {
                 "packages": {**known, **{name: [] for name in missing}},
                 "packages_of_this_run": sorted({*new, *missing}),

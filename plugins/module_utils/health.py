@@ -60,19 +60,26 @@ def answer_of(connected: socket.socket, name: str, path: str) -> tuple[int, str,
         timer.cancel()
 
 
-def wrong_with(name: str, path: str, scheme: str, behind: str) -> str:
-    """Return what is wrong with the site's answer; nothing if its status is from 200 to 399.
+def get(name: str, path: str, scheme: str, behind: str) -> tuple[int, str, str]:
+    """Return the status, its reason and the text of the site's answer.
 
     Args:
         name: the site's name, which nginx chooses the site by.
         path: the page.
         scheme: "http" or "https".
         behind: Gunicorn's socket, for a site whose nginx asks for a password.
+
+    Raises:
+        OSError, http.client.HTTPException: there is no answer.
     """
+    told = answer_of(nginx(name, scheme), name, path)
+    return answer_of(gunicorn(behind), name, path) if told[0] == 401 else told
+
+
+def wrong_with(name: str, path: str, scheme: str, behind: str) -> str:
+    """Return what is wrong with the site's answer; nothing if its status is from 200 to 399."""
     try:
-        status, reason, text = answer_of(nginx(name, scheme), name, path)
-        if status == 401:
-            status, reason, text = answer_of(gunicorn(behind), name, path)
+        status, reason, text = get(name, path, scheme, behind)
     except (OSError, http.client.HTTPException) as error:
         return f"GET {scheme}://{name}{path}: {error}"
     if 200 <= status < 400:

@@ -83,12 +83,13 @@ def transient(
     ]  # fmt: skip
 
 
-def run(command: list[str], limit: float) -> Result:
+def run(command: list[str], limit: float, kept: int = KEPT) -> Result:
     """Run a command to its end and return what it printed, standard error among it.
 
     Args:
         command: the program, by its full path, and its arguments.
         limit: seconds after which the command is killed.
+        kept: the last bytes of the output that are returned.
     """
     begun = time.monotonic()
     deadline = begun + limit
@@ -116,7 +117,7 @@ def run(command: list[str], limit: float) -> Result:
                 read = stream.read(65536)
                 if read == b"":
                     break
-                output = (output + (read or b""))[-KEPT:]
+                output = (output + (read or b""))[-kept:]
             elif ended:
                 break
             if time.monotonic() > last:
@@ -149,6 +150,14 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     return show_all([unit], *properties)[0]
 
 
+def moment(stamp: str) -> float:
+    """Return a timestamp of systemd in seconds since 1970; 0 for one that is not set."""
+    if " " not in stamp:
+        return 0.0
+    told = datetime.strptime(stamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
+    return told.replace(tzinfo=timezone.utc).timestamp()
+
+
 def outdated(services: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the services that are loaded and older than one of their files or their definition.
 
@@ -174,12 +183,10 @@ def older(told: Mapping[str, str], files: Iterable[str]) -> bool:
         return False
     if told.get("NeedDaemonReload") == "yes":
         return True
-    since = told.get("StateChangeTimestamp", "")
+    since = moment(told.get("StateChangeTimestamp", ""))
     if not since:
         return False
-    moment = datetime.strptime(since.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
-    stamp = moment.replace(tzinfo=timezone.utc).timestamp()
-    return any(os.path.lexists(file) and os.lstat(file).st_mtime > stamp for file in files)
+    return any(os.path.lexists(file) and os.lstat(file).st_mtime > since for file in files)
 
 
 def journal(unit: str, since: float, lines: int = 20) -> str:

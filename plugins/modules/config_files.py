@@ -28,6 +28,9 @@ options:
       src:
         description: The template, found in the same places as by M(ansible.builtin.template).
         type: str
+      copy:
+        description: The path of a file on the control machine, which is copied as it is.
+        type: path
       content:
         description: The content, instead of a template.
         type: str
@@ -392,6 +395,7 @@ def main() -> None:
     file = {
         "dest": {"type": "path", "required": True},
         "src": {"type": "str"},
+        "copy": {"type": "path"},
         "content": {"type": "str"},
         "state": {"type": "str", "choices": states, "default": "file"},
         "target": {"type": "str"},

@@ -11,6 +11,7 @@ description:
   - The first task of a run lists the packages of the host as C(ansible_facts.packages). Later tasks
     do not contact the host if it has all their packages.
   - A task is also changed if an earlier task of the same run has installed one of its packages.
+  - The downloaded archives are removed afterwards.
   - If the installation fails, the lists of packages are updated, and it is tried once more.
 options:
   names:

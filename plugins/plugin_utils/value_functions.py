@@ -11,6 +11,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.clink.django_stack.plugins.module_utils import backups
+
 from . import addresses
 
 Values = Mapping[str, Any]
@@ -164,14 +166,25 @@ def is_number_of_lines(value: object) -> bool:
     return _like(r"[ -\[\]-~\n]*")(value)
 
 
+def is_backup_repository(value: object) -> bool:
+    """Return whether a text is a directory, a bucket or a directory of another host."""
+    pattern = _like(r"(/|s3:https://|sftp://)(?!.*(\.\.|//))[A-Za-z0-9][A-Za-z0-9._@:/~+-]*")
+    try:
+        return pattern(value) and bool(backups.place_of(str(value), "x"))
+    except ValueError:
+        return False
+
+
 KINDS: dict[str, Callable[[Any], bool]] = {
     "absolute path": _like(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)+"),
     "ASCII lines": is_number_of_lines,
+    "backup repository": is_backup_repository,
     "broker password": _like(r"[A-Za-z0-9_~.-]{16,}"),
     "derived path": _like(r"(/(?!\.\.?(/|$))[A-Za-z0-9._][A-Za-z0-9._-]*)+"),
     "domain": addresses.is_domain,
     "environment name": _like(r"[A-Za-z_][A-Za-z0-9_]*"),
     "environment value": is_environment_value,
+    "full unit name": _like(r"[A-Za-z0-9@_.:-]{1,200}\.(service|socket|timer|path|mount|target)"),
     "given": lambda value: value is not None and str(value).strip() not in ("", "None"),
     "hook": is_hook,
     "host": addresses.is_host,
@@ -291,6 +304,11 @@ def certbot_can_do_addresses(values: Values) -> bool:
     return found is not None and (int(found[1]), int(found[2])) >= (5, 4)
 
 
+def monitor_can_send_mail(values: Values) -> bool:
+    """E-mails need a server."""
+    return not values["monitor_email_to"] or bool(values["monitor_smtp_url"])
+
+
 def sshd_settings_are_spelled_like_its_manual(values: Values) -> bool:
     """No two names differ by their case only, of which sshd would take the first."""
     names = [name.lower() for name in values["sshd_settings"]]
@@ -309,6 +327,18 @@ SSHD_SETTINGS = (
     "Compression",
 )  # fmt: skip
 
+
+def backup_suits_pgbackrest(values: Values) -> bool:
+    """A repository by SFTP needs pgBackRest 2.46 or later."""
+    numbers = [int(part) for part in values["backup_pgbackrest_version"].split(".")[:2]]
+    return not values["backup_repository"].startswith("sftp:") or numbers >= [2, 46]
+
+
+def _of_repository(kind: str, name: str) -> Callable[[Values], bool]:
+    """Return a test that a variable is given where backup_repository is of a kind."""
+    return lambda values: not values["backup_repository"].startswith(kind) or bool(values[name])
+
+
 FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_source names one source": source_is_one,
     "app_source has no empty value": source_has_values,
@@ -324,9 +354,15 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_domains have no wildcard": domains_have_no_wildcard,
     "app_media_url is not app_static_url": media_url_is_not_static,
     "app_shared_directories are apart": shared_directories_are_apart,
+    "backup_repository suits pgBackRest": backup_suits_pgbackrest,
+    "backup_s3_key is there": _of_repository("s3:", "backup_s3_key"),
+    "backup_s3_secret is there": _of_repository("s3:", "backup_s3_secret"),
+    "backup_ssh_key is there": _of_repository("sftp:", "backup_ssh_key"),
+    "backup_ssh_host_keys are there": _of_repository("sftp:", "backup_ssh_host_keys"),
     "certbot can certify addresses": certbot_can_do_addresses,
     "certbot has no wildcard": certbot_has_no_wildcard,
     "certbot has public names": certbot_names_are_public,
+    "monitor_email_to has a server": monitor_can_send_mail,
     "nginx_certificates cover nginx_server_names": nginx_certificates_cover_names,
     "sshd_settings are spelled like sshd_config(5)": sshd_settings_are_spelled_like_its_manual,
 }

@@ -133,6 +133,7 @@ class Checker:
         self.loader = DataLoader()
         self.base: dict[str, Any] = {
             "ansible_facts": FACTS,
+            "inventory_hostname": "droplet",
             "inventory_dir": str(directory),
             "inventory_file": str(directory / "hosts.yml"),
             "omit": "__omit__",

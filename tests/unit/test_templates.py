@@ -97,6 +97,9 @@ SETS = {
             "preload_app": True,
             "raw_env": ["A=it's"],
         },
+        "backup_repository": "sftp://ada@backup.example.com:23/clinic",
+        "backup_ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n",
+        "backup_ssh_host_keys": ["ssh-ed25519 AAAA"],
         "celery_worker_queues": ["celery", "mail.high"],
         "celery_worker_options": ["--pool=threads"],
         "celery_beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
@@ -116,6 +119,12 @@ SETS = {
         "app_domains": ["example.com", "www.example.com", "203.0.113.7", "2001:db8::7"],
         "certbot_settings": {"eab-kid": "x", "max-log-backups": 0},
         "__nginx_asked": {"stderr": "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.2"},
+    },
+    "bucket": MINIMAL
+    | {
+        "backup_repository": "s3:https://s3.example.com:9000/bucket/a",
+        "backup_s3_key": "AKIA",
+        "backup_s3_secret": "s3cr3t/+=",
     },
     "modern": MINIMAL
     | {"app_certificate": "selfsigned", "nginx_tls_profile": "modern", "nginx_hsts": ""},
@@ -174,13 +183,18 @@ def test_no_template_is_left_out():
 
 def test_every_file_has_a_reader(rendered):
     read = {
+        "backup/backup.service", "backup/drill.timer", "backup/files.timer", "backup/now.timer",
+        "backup/pgbackrest.conf", "backup/restic.env", "backup/sysusers.conf",
+        "backup/tmpfiles.conf",
         "app/manage", "app/run", "app/sysusers.conf", "app/tmpfiles.conf", "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue", "fail2ban/jail.local",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
-        "hardening/modprobe.conf", "hardening/sysctl.conf", "hardening/unattended-upgrades",
+        "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf",
+        "hardening/sysctl.conf", "hardening/unattended-upgrades",
+        "monitor/monitor.service", "monitor/monitor.timer",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
         "redis/redis.conf", "sshd/sshd.conf",
@@ -388,8 +402,57 @@ def test_systemd_accepts_the_units(texts, verify):
     assert verify(units) == (0, "")
 
 
-def test_systemd_accepts_the_timer(texts, verify):
-    units = {name: texts[f"certbot/{name}"] for name in ("certbot.service", "certbot.timer")}
+@pytest.mark.parametrize("role", ["certbot", "monitor"])
+def test_systemd_accepts_the_timer(texts, verify, role):
+    units = {f"{role}.{kind}": texts[f"{role}/{role}.{kind}"] for kind in ("service", "timer")}
+    assert verify(units) == (0, "")
+
+
+def test_the_repository_of_the_backups(rendered):
+    def options(host):
+        parser = configparser.ConfigParser()
+        parser.read_string(rendered[host]["backup/pgbackrest.conf"])
+        return dict(parser["global"])
+
+    told = options("minimal")
+    assert told["repo1-type"] == "posix"
+    assert told["repo1-path"] == "/var/backups/django_stack/mini/database"
+    assert told["repo1-cipher-type"] == "aes-256-cbc" and len(told["repo1-cipher-pass"]) == 64
+    assert int(told["archive-push-queue-max"]) == 1024**3
+    told = options("bucket")
+    assert told["repo1-s3-key"] == "AKIA" and told["repo1-path"] == "/a/mini/database"
+    assert (
+        "RESTIC_REPOSITORY=s3:https://s3.example.com:9000/bucket/a/mini/files"
+        in (rendered["bucket"]["backup/restic.env"])
+    )
+    told = options("nasty")
+    assert told["repo1-sftp-host"] == "backup.example.com"
+    assert told["repo1-sftp-private-key-file"] == "/etc/django_stack/backup/ssh_key"
+    assert "AWS_ACCESS" not in rendered["nasty"]["backup/restic.env"]
+    assert "/srv/x" not in rendered["nasty"]["backup/tmpfiles.conf"]
+
+
+def test_pgbackrest_accepts_its_options(rendered, parser, tmp_path):
+    text = rendered["minimal"]["backup/pgbackrest.conf"]
+    for place in ("/var/backups/django_stack", "/run/pgbackrest"):
+        text = text.replace(place, f"{tmp_path}{place}")
+    config = tmp_path / "pgbackrest.conf"
+    config.write_text(text)
+    pgbackrest = [*parser("pgbackrest", "pgbackrest"), f"--config={config}", "--stanza=mini"]
+    done = subprocess.run([*pgbackrest, "info"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "missing stanza path" in done.stdout and "WARN" not in done.stdout
+    config.write_text(text.replace("process-max", "process-most"))
+    done = subprocess.run([*pgbackrest, "info"], capture_output=True, text=True)
+    assert "invalid option" in done.stdout + done.stderr
+
+
+def test_systemd_accepts_the_backups(texts, verify):
+    names = {"django_stack-backup@.service": "backup.service"}
+    names |= {
+        f"django_stack-backup@{each}.timer": f"{each}.timer" for each in ("now", "files", "drill")
+    }
+    units = {name: texts[f"backup/{key}"] for name, key in names.items()}
     assert verify(units) == (0, "")
 
 

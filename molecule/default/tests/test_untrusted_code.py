@@ -74,7 +74,8 @@ LOOK = f"""
 find /etc /usr/local /opt/uv /root /var/spool/cron /var/lib/systemd /var/lib/django_stack \
     /var/www/other /var/cache/other-build {ROOT} -xdev \\( -path /root/.ansible \
     -o -path {ROOT}/shared/media -o -path {ROOT}/releases \
-    -o -path /var/lib/systemd/timers \\) -prune -o \
+    -o -path /var/lib/systemd/timers -o -path /var/lib/django_stack/backup \
+    -o -path /var/lib/django_stack/monitor \\) -prune -o \
     ! -path '/etc/ansible/facts.d/*' ! -name source.tar ! -path {ROOT}/current ! -path {ROOT} \
     \\( -type f -printf '%p %u %g %m %T@\\n' -o -printf '%p %u %g %m %y %l\\n' \\) | sort
 stat --format '%n %U %G %a' {ROOT}

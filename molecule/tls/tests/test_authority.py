@@ -32,7 +32,7 @@ def test_the_status_is_an_error(door):
     status = playbook("--limit", door.name, book=STATUS)
     assert status.returncode != 0
     told = status.stdout + status.stderr
-    assert "failed: certbot.service" in told
+    assert "certbot.service: has failed" in told
     assert f"{NAME}: self-signed, where an authority's certificate is wanted" in told
 
 

@@ -1,0 +1,202 @@
+"""Six troubles at once: the status names them, and the monitor tells of them once."""
+
+import base64
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from droplets import PROJECT, eventually, playbook
+
+# It takes half a minute. The other droplet has the timer, too; test_host.py finds units that fail.
+testinfra_hosts = ["ansible://*-13"]
+STATUS = PROJECT / "playbooks" / "status.yml"
+DESCRIPTION = "/etc/django_stack/monitor.json"
+BACKUP = "/var/lib/django_stack/backup/status.json"
+MONITOR = "django_stack-monitor"
+TOKEN = "webhook-token-of-the-tests"
+# What shows logs, settings of units, and processes.
+SHOWN = ["journalctl --no-pager", f"systemctl show {MONITOR}.service", "ps auxeww"]
+# What is wrong, and a part of what is said of it.
+TROUBLES = {
+    "celery-beat.service": "does not run",
+    "celery.service": "a signal has stopped its process",
+    "nginx.service": "restarts without end",
+    "disk /": "are used (limit: 1 %)",
+    "old.example.com": "less than a third of its life is left",
+    "backup": "older than 25 h",
+}
+
+
+def write(host, path, text):
+    code = base64.b64encode(text.encode()).decode()
+    host.check_output("mkdir -p $(dirname %s) && echo %s | base64 -d >%s", path, code, path)
+
+
+def main(host, unit):
+    return host.check_output("systemctl show --property=MainPID --value %s", unit)
+
+
+def grown_old():
+    """Return a certificate at three quarters of its life and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "old.example.com")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=67.5))
+        .not_valid_after(now + timedelta(days=22.5))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return (made.public_bytes(pem) + key.private_bytes(pem, *form)).decode()
+
+
+@pytest.fixture(scope="module")
+def look(host, messages):
+    """Have the monitor look, as its timer does; return what it sends meanwhile, by channel."""
+
+    def run(times):
+        before = len(messages())
+        for _ in range(times):
+            host.check_output(f"systemctl start {MONITOR}.service")
+        told = {
+            "email": [],
+            TOKEN: [],
+            "heartbeat": [],
+            "heartbeat/fail": [],
+        }
+        for each in messages()[before:]:
+            if each["to"] in ("", "alarm@example.com"):
+                told[each["channel"]].append(each["text"])
+        return told
+
+    host.check_output(f"systemctl stop {MONITOR}.timer")
+    yield run
+    host.check_output(f"systemctl start {MONITOR}.timer")
+
+
+@pytest.fixture(scope="module")
+def probe(host):
+    """Run the ping to the worker that the monitor runs."""
+    given = json.loads(host.file(DESCRIPTION).content_string)
+    return lambda: host.run("sh -c %s", given["probes"]["celery.service"])
+
+
+@pytest.fixture(scope="module")
+def well(host, door, look, probe):
+    """Return what is said of a host that is well."""
+    look(3)  # what the scenario has done before is over
+    begun = time.monotonic()
+    status = playbook("--limit", door.name, book=STATUS)
+    seconds = time.monotonic() - begun
+    # Searched now, because the end of the troubles empties the journal.
+    leaks = [command for command in SHOWN if TOKEN in host.check_output(command)]
+    return {
+        "status": status, "seconds": seconds, "probe": probe(), "told": look(1), "leaks": leaks
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ill(host, door, look, probe, well):
+    """Make all troubles, and return what is said of them; end them."""
+    given = json.loads(host.file(DESCRIPTION).content_string)
+    report = {"last_backup": time.time() - 25.1 * 3600, "last_backup_bytes": 1, "drill_ok": True}
+    write(host, BACKUP, json.dumps(report))
+    write(host, DESCRIPTION, json.dumps(
+        given | {"disk_percent": 1, "certificate_names": ["old.example.com"]}
+    ))  # fmt: skip
+    write(host, "/run/old.pem", grown_old())
+    server = "openssl s_server -accept 443 -www -cert /run/old.pem -key /run/old.pem"
+    host.check_output(f"systemd-run --unit=old {server}")
+    host.check_output("systemctl stop celery-beat")
+    host.check_output("systemctl kill --kill-who=main --signal=SIGSTOP celery")
+    for _ in range(3):
+        process = main(host, "nginx")
+        host.check_output("kill -KILL %s", process)
+        eventually(lambda process=process: main(host, "nginx") not in ("0", process))
+    told = [look(1), look(1), look(1)]
+    status = playbook("--limit", door.name, book=STATUS)
+    frozen = probe()
+    host.check_output("systemctl kill --kill-who=main --signal=SIGCONT celery")
+    host.check_output("systemctl start celery-beat && systemctl stop old")
+    # Without the journal nobody knows of the restarts, which would be a problem for 15 minutes.
+    host.check_output(f"rm {BACKUP} /run/old.pem; journalctl --rotate --vacuum-time=1s")
+    write(host, DESCRIPTION, json.dumps(given))
+    return {"status": status, "told": told, "probe": frozen, "after": [look(1), look(1), look(1)]}
+
+
+# --- A host that is well ------------------------------------------------------------------------
+
+
+def test_the_status_of_a_host_that_is_well(well):
+    status = well["status"]
+    assert status.returncode == 0, status.stdout + status.stderr
+    for row in ("release", "site", "gunicorn.service", "beat", "queue", "database", "disk /",
+                "memory", "upgrades", "alarms"):  # fmt: skip
+        assert f"\n  ok       {row} " in status.stdout, row
+    assert "by e-mail, webhook, heartbeat" in status.stdout
+
+
+def test_the_status_takes_seconds(door, well, figures):
+    figures.append({"droplet": door.name, "status.yml": f"{well['seconds']:.1f} s"})
+    assert well["seconds"] < 10
+
+
+def test_the_worker_answers_the_probe(well):
+    assert well["probe"].rc == 0, well["probe"].stderr
+
+
+def test_a_host_that_is_well_only_sends_its_heartbeat(well):
+    told = well["told"]
+    assert (len(told["heartbeat"]), len(told["heartbeat/fail"])) == (1, 0)
+    assert not told["email"] and not told[TOKEN]
+
+
+# --- A host that is not -------------------------------------------------------------------------
+
+
+def test_the_status_is_an_error_and_names_all_troubles(ill):
+    status = ill["status"]
+    assert status.returncode != 0
+    told = status.stdout + status.stderr
+    for name, wrong in TROUBLES.items():
+        lines = [line for line in told.splitlines() if "To do: " in line and name in line]
+        assert lines and all(wrong in line for line in lines), (name, told)
+
+
+def test_a_worker_that_is_frozen_does_not_answer_the_probe(ill):
+    assert ill["probe"].rc != 0
+
+
+@pytest.mark.parametrize("channel", ["email", TOKEN])
+def test_all_troubles_are_told_in_one_message_once(ill, channel):
+    assert [len(told[channel]) for told in ill["told"]] == [0, 1, 0]
+    (text,) = ill["told"][1][channel]
+    text = text.replace("=\r\n", "")  # the e-mail's soft ends of lines
+    for name, wrong in TROUBLES.items():
+        assert name in text
+        assert wrong.split(" (")[0] in text, (name, text)
+
+
+def test_the_end_of_all_troubles_is_told_once(ill):
+    assert [len(told["email"]) for told in ill["after"]] == [0, 1, 0]
+    assert "ends: " in ill["after"][1]["email"][0]
+
+
+def test_the_heartbeat_fails_as_long_as_there_is_trouble(ill):
+    beats = [(len(each["heartbeat"]), len(each["heartbeat/fail"]))
+             for each in [*ill["told"], *ill["after"]]]  # fmt: skip
+    assert beats == [(1, 0), (0, 1), (0, 1), (0, 1), (1, 0), (1, 0)]
+
+
+def test_the_monitor_keeps_its_secrets(host, well):
+    file = host.file(DESCRIPTION)
+    assert (file.user, file.mode) == ("root", 0o600)
+    assert TOKEN in file.content_string
+    assert well["leaks"] == []
+    assert host.file("/var/lib/django_stack/monitor").mode == 0o700

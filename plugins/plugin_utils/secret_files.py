@@ -1,0 +1,147 @@
+"""The generated secrets of an application on the control machine, and their encrypted copy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ansible.errors import AnsibleError
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+MARK = ".exported"  # a file with the digest of the secrets that the last copy has
+NAME = re.compile(r"[a-z][a-z_]*(\.next|\.before)?\Z")
+
+
+class SecretsError(Exception):
+    """The secrets cannot be copied; the text says why."""
+
+
+def read(directory: Path) -> dict[str, str]:
+    """Return the secrets of a directory by their names; none for a missing directory."""
+    if not directory.is_dir():
+        return {}
+    names = sorted(path.name for path in directory.iterdir() if NAME.match(path.name))
+    return {name: (directory / name).read_text(encoding="utf-8").strip() for name in names}
+
+
+def digest(secrets: Mapping[str, str]) -> str:
+    """Return the digest of secrets; it does not reveal them."""
+    return hashlib.sha256(json.dumps(dict(secrets), sort_keys=True).encode()).hexdigest()
+
+
+def is_copied(directory: Path) -> bool:
+    """Return whether the last copy has the secrets of a directory."""
+    secrets = read(directory)
+    mark = directory / MARK
+    return not secrets or mark.is_file() and mark.read_text().strip() == digest(secrets)
+
+
+def write(directory: Path, secrets: Mapping[str, str]) -> list[str]:
+    """Write the secrets that a directory lacks; return their names.
+
+    Raises:
+        SecretsError: the directory has another value of a secret; nothing was written.
+    """
+    there = read(directory)
+    others = sorted(name for name in secrets if name in there and there[name] != secrets[name])
+    if others:
+        raise SecretsError(
+            f"{directory} has other values of {', '.join(others)}. Nothing was written: compare "
+            "the two, and move the directory away if its values are the wrong ones"
+        )
+    missing = sorted(set(secrets) - set(there))
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in missing:
+        put(directory / name, secrets[name] + "\n")
+    return missing
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file that only its owner reads."""
+    new = path.with_name(f".{path.name}.new")
+    with suppress(FileNotFoundError):
+        new.unlink()
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    new.rename(path)
+
+
+def _vault(password: str) -> VaultLib:
+    if len(password) < 12:
+        raise SecretsError("The password of the copy should have 12 characters or more")
+    return VaultLib([("default", VaultSecret(password.encode()))])
+
+
+def export(directory: Path, file: Path, password: str) -> list[str]:
+    """Write an encrypted copy of the secrets; return their names.
+
+    Raises:
+        SecretsError: there are no secrets, or the password is short.
+    """
+    secrets = read(directory)
+    if not secrets:
+        raise SecretsError(f"{directory} holds no secrets")
+    text = _vault(password).encrypt(json.dumps(secrets, indent=4)).decode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    put(file, text)
+    mark(directory, secrets)
+    return sorted(secrets)
+
+
+def mark(directory: Path, secrets: Mapping[str, str]) -> None:
+    """Remember which secrets the copy has."""
+    put(directory / MARK, digest(secrets) + "\n")
+
+
+def imported(file: Path, password: str) -> dict[str, str]:
+    """Return the secrets of an encrypted copy.
+
+    Raises:
+        SecretsError: the file is no copy, or the password is wrong.
+    """
+    try:
+        text = _vault(password).decrypt(file.read_bytes())
+        secrets = json.loads(text)
+    except OSError as error:
+        raise SecretsError(f"{file} cannot be read: {error.strerror}") from error
+    except (AnsibleError, ValueError) as error:
+        raise SecretsError(f"{file} is no copy of secrets, or the password is wrong") from error
+    if not isinstance(secrets, dict) or not all(
+        NAME.match(str(name)) and isinstance(value, str) for name, value in secrets.items()
+    ):
+        raise SecretsError(f"{file} is no copy of secrets")
+    return secrets
+
+
+def variables(text: str) -> dict[str, str]:
+    """Return the variables of an environment file, as `releases.environment_text` writes it."""
+    found = re.findall(r'^([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|(.*))$', text, re.M)
+    return {name: re.sub(r"\\(.)", r"\1", quoted) or bare for name, quoted, bare in found}
+
+
+def of_host(environment: str, backup: str) -> dict[str, str]:
+    """Return the secrets that a host has in its files.
+
+    Args:
+        environment: the text of the application's environment file.
+        backup: that of the file with the key of the backups; empty if there is none.
+    """
+    known = variables(environment)
+    found = {"secret_key": known.get("SECRET_KEY", "")}
+    for name, url in (
+        ("database_password", known.get("DATABASE_URL", "")),
+        ("broker_password", known.get("CELERY_BROKER_URL", "")),
+    ):
+        parts = urlsplit(url)
+        # The passwords of other servers are in the description, not among the generated secrets.
+        if parts.hostname in ("127.0.0.1", "localhost", "::1") and parts.password:
+            found[name] = unquote(parts.password)
+    found["backup_key"] = variables(backup).get("RESTIC_PASSWORD", "")
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,19 @@
+"""Looks at this host once and tells of its problems; django_stack-monitor.timer runs it.
+
+It runs as root with `python3 -I -S`, and imports only from its own directory and Python's library.
+"""
+
+import json
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from ansible_collections.clink.django_stack.plugins.module_utils import alarms, checks  # noqa: E402
+
+if __name__ == "__main__":
+    given = json.loads(checks.own(checks.DESCRIPTION))
+    memory = alarms.load()
+    rows, known = checks.look(given, memory, time.time(), thorough=False)
+    alarms.save({**alarms.tell(given, memory, rows), **known})

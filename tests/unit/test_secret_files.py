@@ -1,0 +1,84 @@
+"""The copy of the generated secrets."""
+
+import pytest
+from ansible_collections.clink.django_stack.plugins.module_utils.releases import environment_text
+from ansible_collections.clink.django_stack.plugins.plugin_utils import secret_files
+from ansible_collections.clink.django_stack.plugins.plugin_utils.secret_files import SecretsError
+
+PASSWORD = "a long password"
+SECRETS = {"secret_key": "k" * 64, "backup_key": "b" * 64, "broker_password.next": "n" * 40}
+
+
+@pytest.fixture
+def directory(tmp_path):
+    made = tmp_path / "secrets"
+    secret_files.write(made, SECRETS)
+    return made
+
+
+def test_a_copy_comes_back(directory, tmp_path):
+    file = tmp_path / "copy.vault"
+    assert not secret_files.is_copied(directory)
+    assert secret_files.export(directory, file, PASSWORD) == sorted(SECRETS)
+    assert secret_files.is_copied(directory)
+    text = file.read_text()
+    assert text.startswith("$ANSIBLE_VAULT;1.1;AES256")
+    assert not any(value in text for value in SECRETS.values())
+    assert file.stat().st_mode & 0o777 == 0o600
+    other = tmp_path / "other"
+    secret_files.write(other, secret_files.imported(file, PASSWORD))
+    assert secret_files.read(other) == SECRETS
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in other.iterdir())
+
+
+def test_a_new_secret_makes_the_copy_old(directory, tmp_path):
+    secret_files.export(directory, tmp_path / "copy.vault", PASSWORD)
+    (directory / "secret_key").write_text("another")
+    assert not secret_files.is_copied(directory)
+
+
+def test_a_directory_without_secrets_needs_no_copy(tmp_path):
+    assert secret_files.is_copied(tmp_path / "nothing")
+    with pytest.raises(SecretsError, match="no secrets"):
+        secret_files.export(tmp_path / "nothing", tmp_path / "copy.vault", PASSWORD)
+
+
+def test_a_wrong_password_or_another_file_is_refused(directory, tmp_path):
+    file = tmp_path / "copy.vault"
+    secret_files.export(directory, file, PASSWORD)
+    for path, password, words in (
+        (file, "another password", "wrong"),
+        (file, "short", "12 characters"),
+        (directory / "secret_key", PASSWORD, "no copy"),
+        (tmp_path / "missing", PASSWORD, "cannot be read"),
+    ):
+        with pytest.raises(SecretsError, match=words):
+            secret_files.imported(path, password)
+
+
+def test_another_value_is_never_replaced(directory):
+    with pytest.raises(SecretsError, match="other values of secret_key"):
+        secret_files.write(directory, {"secret_key": "x", "database_password": "y"})
+    assert secret_files.read(directory) == SECRETS
+
+
+def test_a_host_gives_its_secrets_back():
+    environment = environment_text(
+        {
+            "SECRET_KEY": 'a"b\\c$d`e',
+            "DATABASE_URL": "postgresql://clinic:p%2Fw%40rd@127.0.0.1:5432/clinic",
+            "CELERY_BROKER_URL": "redis://:broker@127.0.0.1:6379/0",
+            "X": "SECRET_KEY=no",
+        },
+        "# Ansible managed",
+    )
+    told = secret_files.of_host(environment, "# x\nRESTIC_PASSWORD=key\n")
+    assert told == {
+        "secret_key": 'a"b\\c$d`e', "database_password": "p/w@rd", "broker_password": "broker",
+        "backup_key": "key",
+    }  # fmt: skip
+
+
+def test_the_password_of_another_server_is_not_generated():
+    environment = environment_text({"DATABASE_URL": "postgresql://x:y@db.example.com/z"}, "#")
+    assert secret_files.of_host(environment, "") == {}
