@@ -172,10 +172,12 @@ def test_the_nightly_test_succeeds_and_finds_a_damaged_file():
         "printf damage | dd of=$file bs=1 seek=5000 conv=notrunc status=none"
     )
     everywhere(f"! {DRILL}")
-    everywhere("cp -p /root/whole $(cat /root/name)")
-    for told in status():
+    found = status()
+    everywhere(f"cp -p /root/whole $(cat /root/name); {DRILL}")
+    for told in found:
         assert not told["drill_ok"]
         assert "damaged" in told["drill_message"]
+    assert all(told["drill_ok"] for told in status())
 
 
 def test_a_wrong_key_and_a_missing_repository_stop_no_site():
