@@ -64,12 +64,14 @@ class Row:
         told: what was seen.
         wrong: what is wrong; empty where nothing is.
         advice: what to do about it.
+        certain: whether one look is enough to tell of the problem.
     """
 
     name: str
     told: str
     wrong: str = ""
     advice: str = ""
+    certain: bool = False
 
 
 # --- Words --------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def judge_unit(
         return Row(name, told, wrong, f"systemctl kill --signal=SIGCONT {name}")
     if shown.get("ActiveState") == "failed":
         return Row(name, told, f"has failed ({shown.get('Result', '?')})",
-                   f"{log}, then systemctl restart {name}")  # fmt: skip
+                   f"{log}, then systemctl restart {name}", certain=True)  # fmt: skip
     if shown.get("ActiveState") not in ("active", "reloading", "deactivating"):
         return Row(name, told, f"does not run: {state}", f"{log}, then systemctl start {name}")
     return Row(name, told)
@@ -159,7 +161,13 @@ def judge_unit(
 def judge_failed(names: Iterable[str], watched: Iterable[str]) -> list[Row]:
     """Judge the failed units that are not watched themselves."""
     return [
-        Row(name, "failed", "has failed", f"journalctl -u {name}, then systemctl restart {name}")
+        Row(
+            name,
+            "failed",
+            "has failed",
+            f"journalctl -u {name}, then systemctl restart {name}",
+            certain=True,
+        )
         for name in names
         if name not in set(watched)
     ]
@@ -567,4 +575,5 @@ def problems(rows: Iterable[Row]) -> list[str]:
 
 def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Return the rows as dictionaries."""
-    return [asdict(row) for row in rows]
+    told = [asdict(row) for row in rows]
+    return [{key: each[key] for key in ("name", "told", "wrong", "advice")} for each in told]

@@ -17,6 +17,7 @@ STATUS = PROJECT / "playbooks" / "status.yml"
 DESCRIPTION = "/etc/django_stack/monitor.json"
 BACKUP = "/var/lib/django_stack/backup/status.json"
 MONITOR = "django_stack-monitor"
+STATE = "/var/lib/django_stack/monitor/state.json"
 TOKEN = "webhook-token-of-the-tests"
 # What shows logs, settings of units, and processes.
 SHOWN = ["journalctl --no-pager", f"systemctl show {MONITOR}.service", "ps auxeww"]
@@ -63,6 +64,8 @@ def look(host, messages):
     def run(times):
         before = len(messages())
         for _ in range(times):
+            # A look counts half a minute after another one: for the monitor that time has passed.
+            host.run('sed -i -E \'s/"counted": [0-9.]+/"counted": 0/\' %s', STATE)
             host.check_output(f"systemctl start {MONITOR}.service")
         told = {
             "email": [],
@@ -192,6 +195,20 @@ def test_the_heartbeat_fails_as_long_as_there_is_trouble(ill):
     beats = [(len(each["heartbeat"]), len(each["heartbeat/fail"]))
              for each in [*ill["told"], *ill["after"]]]  # fmt: skip
     assert beats == [(1, 0), (0, 1), (0, 1), (0, 1), (1, 0), (1, 0)]
+
+
+def test_a_service_that_fails_is_told_at_once_and_its_end_once(host, look, messages, ill):
+    assert f"{MONITOR}.service" in host.check_output("systemctl show -p OnFailure gunicorn nginx")
+    before = len(messages())
+    assert host.run("systemd-run --quiet --wait --unit=foreign false").rc == 1
+    to = ("email", "alarm@example.com")
+    told = eventually(
+        lambda: [each for each in messages()[before:] if (each["channel"], each["to"]) == to]
+    )
+    assert "foreign.service" in told[0]["text"]
+    host.check_output("systemctl reset-failed foreign")
+    after = [look(1), look(1), look(1)]
+    assert [len(each["email"]) for each in after] == [0, 1, 0]
 
 
 def test_the_monitor_keeps_its_secrets(host, well):
