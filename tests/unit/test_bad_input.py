@@ -362,6 +362,7 @@ BAD = {
     "monitor_environment_file": ["environment", "/etc/../x"],
     "monitor_queues": [["my queue"], "celery", [None]],
     "monitor_beat": ["celery-beat", "x.service\n"],
+    "monitor_beat_command": ["a\nb", "x" * 1001, None],
     "monitor_release": ["record.fact", "/etc/../x"],
     "monitor_queue_minutes": [0, "1h"],
     "monitor_disk_percent": [0, 100, "85 %"],
