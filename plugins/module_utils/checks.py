@@ -574,10 +574,12 @@ def look(
         return rows
 
     def beat() -> list[Row]:
-        given = (description["beat"], description["beat_command"])
+        given = (description["beat"], beat_command)
         rows, known["beat"] = look_beat(*given, known["beat"], now)
         return rows
 
+    # status.yml may be newer than what site.yml has installed.
+    beat_command = description.get("beat_command", "")
     names, issued = description["certificate_names"], description["certificate_issued"]
     checks: dict[str, Callable[[], list[Row]]] = {}
     if thorough and description["release"]:
@@ -585,7 +587,7 @@ def look(
     if description["site"]:
         checks["site"] = lambda: look_site(description["site"])
     checks["units"] = all_units
-    if description["beat"] and (thorough or description["beat_command"]):
+    if description["beat"] and (thorough or beat_command):
         checks["beat"] = beat
     if description["queues"] and description["environment_file"]:
         checks["queue"] = all_queues
