@@ -2,7 +2,7 @@
 
 A problem is told once when it begins, once when it ends, and now and then in between. What several
 looks have found is one message for each channel. What was not delivered is tried again. systemd
-starts another look as soon as a service has failed.
+starts another look when a service has failed.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ STATUS = PROJECT / "playbooks" / "status.yml"
 DESCRIPTION = "/etc/django_stack/monitor.json"
 BACKUP = "/var/lib/django_stack/backup/status.json"
 MONITOR = "django_stack-monitor"
+FAILURE = "django_stack-failure.service"
+RESTING = f"/run/systemd/system/{FAILURE}.d/test.conf"
 STATE = "/var/lib/django_stack/monitor/state.json"
 TOKEN = "webhook-token-of-the-tests"
 # What shows logs, settings of units, and processes.
@@ -78,9 +80,12 @@ def look(host, messages):
                 told[each["channel"]].append(each["text"])
         return told
 
-    host.check_output(f"systemctl stop {MONITOR}.timer")
+    # Only these tests start the monitor: the timer and the unit that a failure starts rest.
+    host.check_output(f"systemctl stop {MONITOR}.timer {FAILURE}")
+    write(host, RESTING, "[Service]\nExecStart=\nExecStart=/usr/bin/true\n")
+    host.check_output("systemctl daemon-reload")
     yield run
-    host.check_output(f"systemctl start {MONITOR}.timer")
+    host.check_output(f"rm -f {RESTING}; systemctl daemon-reload; systemctl start {MONITOR}.timer")
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +210,10 @@ def test_the_heartbeat_fails_as_long_as_there_is_trouble(ill):
 
 
 def test_a_service_that_fails_is_told_at_once_and_its_end_once(host, look, messages, ill):
-    assert f"{MONITOR}.service" in host.check_output("systemctl show -p OnFailure gunicorn nginx")
+    shown = host.check_output("systemctl show -p OnFailure --value gunicorn nginx").split()
+    assert shown == [FAILURE, FAILURE]
+    assert host.check_output(f"systemctl show -p OnFailure --value {MONITOR} {FAILURE}") == ""
+    host.check_output(f"rm {RESTING}; systemctl daemon-reload")
     before = len(messages())
     assert host.run("systemd-run --quiet --wait --unit=foreign false").rc == 1
     to = ("email", "alarm@example.com")
