@@ -1,7 +1,8 @@
 """Remembers the problems of a host, and tells somebody of them.
 
 A problem is told once when it begins, once when it ends, and now and then in between. What several
-looks have found is one message for each channel. What was not delivered is tried again.
+looks have found is one message for each channel. What was not delivered is tried again. systemd
+starts another look when a service has failed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from ansible_collections.clink.django_stack.plugins.module_utils.checks import R
 
 # The second directory is in the memory, for a host whose disk is full.
 PLACES = (Path("/var/lib/django_stack/monitor"), Path("/run/django_stack/monitor"))
-LOOKS = 2  # a problem is told once so many looks have seen it, its end once so many have not
+# A problem is told once so many looks have seen it, its end once so many have not. A certain
+# problem is told at the first look.
+LOOKS = 2
+APART = 30.0  # seconds between looks that count: services that fail start looks one after the other
 TIMEOUT = 10.0  # seconds for an answer of a channel
 KEPT = 200  # events that wait for a channel
 KEPT_FOR = 7 * 86400.0  # seconds that they wait
@@ -76,7 +80,7 @@ def save(memory: Mapping[str, Any], places: Iterable[Path] = PLACES) -> None:
 
 
 def follow(
-    known: Problems, rows: Iterable[Row], now: float, remind: float
+    known: Problems, rows: Iterable[Row], now: float, remind: float, between: bool = False
 ) -> tuple[Problems, list[Event]]:
     """Return the problems after a look, and what there is to tell.
 
@@ -85,6 +89,8 @@ def follow(
         rows: what the look has found.
         now: the time, in seconds since 1970.
         remind: seconds after which a problem is told again.
+        between: whether the look comes a moment after another one. It counts for certain problems
+            only.
     """
     problems: Problems = {}
     events: list[Event] = []
@@ -93,11 +99,11 @@ def follow(
         words = {key: problem[key] for key in ("since", "wrong", "advice")}
         events.append({"kind": kind, "name": name, "at": now, **words})
 
-    for row in (row for row in rows if row.wrong):
+    for row in (row for row in rows if row.wrong and (row.certain or not between)):
         before = known.get(row.name, {"since": now, "seen": 0, "told": 0})
         problem = {**before, "seen": before["seen"] + 1, "gone": 0, "wrong": row.wrong,
                    "advice": row.advice}  # fmt: skip
-        if problem["seen"] >= LOOKS and not problem["told"]:
+        if problem["seen"] >= (1 if row.certain else LOOKS) and not problem["told"]:
             problem["told"] = now
             tell("begins", row.name, problem)
         elif problem["told"] and not 0 <= now - problem["told"] < remind:
@@ -105,6 +111,8 @@ def follow(
             tell("goes on", row.name, problem)
         problems[row.name] = problem
     for name, before in known.items():
+        if between:
+            problems.setdefault(name, before)
         if name in problems or not before["told"]:
             continue
         problem = {**before, "gone": before["gone"] + 1}
@@ -235,8 +243,10 @@ def tell(given: Mapping[str, Any], memory: Mapping[str, Any], rows: list[Row]) -
         memory: what the last one has returned.
         rows: what the look has found.
     """
-    now = time.time()
-    problems, events = follow(memory.get("problems", {}), rows, now, given["remind_hours"] * 3600)
+    now, remind = time.time(), given["remind_hours"] * 3600
+    counted = float(memory.get("counted", 0))
+    between = 0 <= now - counted < APART
+    problems, events = follow(memory.get("problems", {}), rows, now, remind, between)
     for event in events:  # systemd takes the number for the level of the message
         level = 5 if event["kind"] == "ends" else 4
         print(f"<{level}>{event['name']} {event['kind']}: {event['wrong']}", flush=True)
@@ -248,4 +258,5 @@ def tell(given: Mapping[str, Any], memory: Mapping[str, Any], rows: list[Row]) -
             failures.append(f"heartbeat: not delivered: {type(error).__name__}")
     for line in failures:
         print(f"<4>{line}", flush=True)
-    return {"at": now, "problems": problems, "waiting": waiting}
+    counted = counted if between else now
+    return {"at": now, "counted": counted, "problems": problems, "waiting": waiting}

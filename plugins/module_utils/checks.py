@@ -34,7 +34,10 @@ BACKUP = Path("/var/lib/django_stack/backup/status.json")  # the role backup wri
 REBOOT = Path("/run/reboot-required")
 BROKER = "CELERY_BROKER_URL"  # Celery itself reads this variable
 RESTARTS = 3  # restarts of a unit within LATELY that are too many
-HOUR, LATELY = 3600, 900  # seconds
+HOUR, LATELY, DAY = 3600, 900, 86400  # seconds
+OVERDUE = 900  # seconds that beat may be late with a task
+SENDING = "Sending due task"  # what beat logs before it sends a task; celery/beat.py
+UNSENT = "Message Error:|beat: Connection error:"  # and if it could not
 BACKUP_AGE = 25  # hours
 SILENT = 600  # seconds without a look of the timer after which nobody watches
 CONNECTIONS = 90  # percent of PostgreSQL's connections
@@ -64,12 +67,14 @@ class Row:
         told: what was seen.
         wrong: what is wrong; empty where nothing is.
         advice: what to do about it.
+        certain: whether one look is enough to tell of the problem.
     """
 
     name: str
     told: str
     wrong: str = ""
     advice: str = ""
+    certain: bool = False
 
 
 # --- Words --------------------------------------------------------------------------------------
@@ -150,7 +155,7 @@ def judge_unit(
         return Row(name, told, wrong, f"systemctl kill --signal=SIGCONT {name}")
     if shown.get("ActiveState") == "failed":
         return Row(name, told, f"has failed ({shown.get('Result', '?')})",
-                   f"{log}, then systemctl restart {name}")  # fmt: skip
+                   f"{log}, then systemctl restart {name}", certain=True)  # fmt: skip
     if shown.get("ActiveState") not in ("active", "reloading", "deactivating"):
         return Row(name, told, f"does not run: {state}", f"{log}, then systemctl start {name}")
     return Row(name, told)
@@ -159,7 +164,13 @@ def judge_unit(
 def judge_failed(names: Iterable[str], watched: Iterable[str]) -> list[Row]:
     """Judge the failed units that are not watched themselves."""
     return [
-        Row(name, "failed", "has failed", f"journalctl -u {name}, then systemctl restart {name}")
+        Row(
+            name,
+            "failed",
+            "has failed",
+            f"journalctl -u {name}, then systemctl restart {name}",
+            certain=True,
+        )
         for name in names
         if name not in set(watched)
     ]
@@ -455,19 +466,60 @@ def look_queue(
     return [judge_queue(length, waited, minutes)], told
 
 
-def look_beat(unit: str, now: float) -> list[Row]:
-    """Read when beat has sent its last task, which its log tells."""
+def beat_log(unit: str) -> tuple[float, str]:
+    """Return the time, in seconds since 1970, and the text of beat's last line on a task."""
     told = units.run(
-        ["/usr/bin/journalctl", "--quiet", "--no-pager", f"--unit={unit}", "--since=-1d",
-         "--lines=1", "--output=json", "--output-fields=MESSAGE", "--grep=Sending due task"], 10,
+        ["/usr/bin/journalctl", "--quiet", "--no-pager", f"--unit={unit}", "--since=-30d",
+         "--lines=1", "--output=json", "--output-fields=MESSAGE", f"--grep={SENDING}|{UNSENT}"], 10,
     )  # fmt: skip
     try:
         entry = json.loads(told.output.strip().rpartition("\n")[2])
-        age = now - int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-        task = re.sub(".*Sending due task", "", clean(entry["MESSAGE"]))
-        return [Row("beat", f"sent a task {span(age)} ago:{task}")]
+        return int(entry["__REALTIME_TIMESTAMP"]) / 1e6, clean(entry["MESSAGE"])
     except (ValueError, KeyError, TypeError):
-        return [Row("beat", "has sent no task today")]
+        return 0.0, ""
+
+
+def look_beat(unit: str, command: str, known: Memory, now: float) -> tuple[list[Row], Memory]:
+    """Check whether beat sends its tasks.
+
+    Beat's log tells of the last task. If that was long ago, a command tells when the next one was
+    due, so that the limit fits each schedule.
+
+    Args:
+        unit: of beat.
+        command: prints when the next task is due after a time, which is its argument; both are in
+            seconds since 1970. If it is empty, the last task is only shown.
+        known: what the last look has returned: `since`, when beat has sent its last task or has
+            started, and `due`.
+        now: the time, in seconds since 1970.
+
+    Returns:
+        the row, and what the next look has to know.
+    """
+    at_last, line = beat_log(unit)
+    age, log = now - at_last, f"journalctl -u {unit}"
+    if command and re.search(UNSENT, line) and age < OVERDUE:
+        wrong = f"could not send a task {span(age)} ago: {re.sub('.*ERROR[^]]*] ', '', line)}"
+        return [Row("beat", "sends no task", wrong, log)], known
+    task = re.sub(f".*{SENDING}", "", line)
+    told = f"sent a task {span(age)} ago:{task}" if SENDING in line else "has sent no task yet"
+    started = units.moment(units.show(unit, "ActiveEnterTimestamp").get("ActiveEnterTimestamp", ""))
+    since = max(at_last if SENDING in line else 0.0, started)
+    if not command or not started or now - since < OVERDUE:
+        return [Row("beat", told)], {}
+    if known.get("since") != since or now - known["due"] > OVERDUE:
+        done = units.run(["/bin/sh", "-c", f"{command} {since}"], PATIENCE)
+        last = done.output.strip().rpartition("\n")[2]
+        if done.code or not re.fullmatch(r"([\d.e+-]+|inf)?", last):
+            return [Row("beat", f"{told}; its schedule could not be read: {clean(last, 100)}")], {}
+        # The application prints it, so that it is bounded; without a task nothing is due today.
+        due = min(max(float(last or "inf"), since), now + DAY)
+        known = {"since": since, "due": due}
+    late = now - known["due"]
+    if late < OVERDUE:
+        return [Row("beat", told)], known
+    wrong = f"has sent no task since {at(since)}, and one was due {span(late)} ago"
+    return [Row("beat", told, wrong, f"{log}, then systemctl restart {unit}")], known
 
 
 def look_upgrades() -> list[Row]:
@@ -504,9 +556,11 @@ def look(
         thorough: whether to check also what an alarm does not need, and each probe.
 
     Returns:
-        the rows, and what the next look has to know: `queues` and `probes`.
+        the rows, and what the next look has to know: `queues`, `beat` and `probes`.
     """
-    known: Memory = {"queues": memory.get("queues", {}), "probes": {}}
+    known: Memory = {
+        "queues": memory.get("queues", {}), "beat": memory.get("beat", {}), "probes": {}
+    }  # fmt: skip
 
     def all_units() -> list[Row]:
         before = {} if thorough else memory.get("probes", {})
@@ -519,6 +573,13 @@ def look(
         rows, known["queues"] = look_queue(*given, known["queues"], now)
         return rows
 
+    def beat() -> list[Row]:
+        given = (description["beat"], beat_command)
+        rows, known["beat"] = look_beat(*given, known["beat"], now)
+        return rows
+
+    # status.yml may be newer than what site.yml has installed.
+    beat_command = description.get("beat_command", "")
     names, issued = description["certificate_names"], description["certificate_issued"]
     checks: dict[str, Callable[[], list[Row]]] = {}
     if thorough and description["release"]:
@@ -526,8 +587,8 @@ def look(
     if description["site"]:
         checks["site"] = lambda: look_site(description["site"])
     checks["units"] = all_units
-    if thorough and description["beat"]:
-        checks["beat"] = lambda: look_beat(description["beat"], now)
+    if description["beat"] and (thorough or beat_command):
+        checks["beat"] = beat
     if description["queues"] and description["environment_file"]:
         checks["queue"] = all_queues
     if description["postgresql_port"]:
@@ -567,4 +628,5 @@ def problems(rows: Iterable[Row]) -> list[str]:
 
 def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Return the rows as dictionaries."""
-    return [asdict(row) for row in rows]
+    told = [asdict(row) for row in rows]
+    return [{key: each[key] for key in ("name", "told", "wrong", "advice")} for each in told]

@@ -24,6 +24,10 @@ STOPPING = 5  # seconds after which systemd kills processes that do not end
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
+class UnitError(Exception):
+    """systemctl fails; the text has what it printed."""
+
+
 @dataclass(frozen=True)
 class Result:
     """The exit code of a command, the end of its output, and its duration in seconds."""
@@ -135,18 +139,31 @@ def systemctl(*arguments: str, limit: float = 90.0) -> Result:
 
 
 def show_all(names: list[str], *properties: str) -> list[dict[str, str]]:
-    """Return properties of units; those of a unit that is not there have their defaults."""
+    """Return properties of units; those of a unit that is not there have their defaults.
+
+    Raises:
+        UnitError: systemctl fails, or does not tell of each unit.
+    """
     if not names:
         return []
     told = systemctl("show", "--property=" + ",".join(properties), "--timestamp=us+utc", *names)
     blocks = told.output.strip().split("\n\n")
+    if told.code or len(blocks) != len(names):
+        said = told.output.strip()[-500:] or "nothing"
+        raise UnitError(
+            f"systemctl show {' '.join(names)} ended with {told.code}, and said: {said}"
+        )
     return [
         dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks
     ]
 
 
 def show(unit: str, *properties: str) -> dict[str, str]:
-    """Return properties of a unit; those of a unit that is not there have their defaults."""
+    """Return properties of a unit; those of a unit that is not there have their defaults.
+
+    Raises:
+        UnitError: systemctl fails.
+    """
     return show_all([unit], *properties)[0]
 
 
@@ -166,6 +183,9 @@ def outdated(services: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     Args:
         services: each with the name of its unit, and with its files: the paths that its processes
             read when they start or reload.
+
+    Raises:
+        UnitError: systemctl fails.
     """
     wanted = list(services)
     names = [service["unit"] for service in wanted]

@@ -192,6 +192,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.release_store i
     Lock,
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
+from ansible_collections.clink.django_stack.plugins.module_utils.units import UnitError
 
 MOMENT = 2.0  # seconds that a module of another run gets to end
 ROLLBACK = 60  # seconds that a step of a rollback gets: the live release may hinder it
@@ -617,7 +618,7 @@ def main() -> None:
         module.exit_json(changed=False)
     try:
         told = deploy.reach(state)
-    except ReleaseError as error:
+    except (ReleaseError, UnitError) as error:
         module.fail_json(msg=str(error), step=getattr(error, "step", ""))
     except OSError as error:  # such as a disk that the application has filled
         module.fail_json(msg=f"{error.strerror}: {error.filename or 'no file named'}", step="")

@@ -312,13 +312,16 @@ def main() -> None:
         supports_check_mode=True,
     )  # fmt: skip
     given = module.params
-    due = units.outdated(given["services"]) if given["outdated"] else given["services"]
+    try:
+        due = units.outdated(given["services"]) if given["outdated"] else given["services"]
+    except units.UnitError as error:
+        module.fail_json(msg=str(error), restarted=[], step="services")
     names = [each["unit"] for each in due]
     if module.check_mode:
         module.exit_json(changed=bool(due), restarted=names, told=[])
     try:
         told = work(given, due)
-    except ServiceError as error:
+    except (ServiceError, units.UnitError) as error:
         module.fail_json(msg=str(error), restarted=names, step="services")
     for each in told:
         module.warn(each)

@@ -425,16 +425,16 @@ def main() -> None:
     told = {"changed": bool(due), "files": [each["dest"] for each in due]}
     if module._diff:
         told["diff"] = [shown(each) for each in due]
-    if module.check_mode:
-        runs = not service or "start" not in due_of(service)
-        module.exit_json(**told, service_was_running=runs)
     try:
+        if module.check_mode:
+            runs = not service or "start" not in due_of(service)
+            module.exit_json(**told, service_was_running=runs)
         install(due, module.params["validate"])
         apply(module.params["apply"])
         verbs = due_of(service) if service else []
         if service:
             serve(service, verbs)
-    except (FilesError, OSError, subprocess.TimeoutExpired) as error:
+    except (FilesError, units.UnitError, OSError, subprocess.TimeoutExpired) as error:
         module.fail_json(msg=str(error), changed=False, files=[])
     told["changed"] = told["changed"] or bool(verbs)
     module.exit_json(**told, service_was_running="start" not in verbs)

@@ -70,7 +70,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    old = units.outdated(module.params["services"])
+    try:
+        old = units.outdated(module.params["services"])
+    except units.UnitError as error:
+        module.fail_json(msg=str(error))
     module.exit_json(changed=False, handlers=[each["handler"] for each in old])
 
 

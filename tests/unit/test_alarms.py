@@ -7,6 +7,7 @@ import smtplib
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from email import message_from_string
 from types import SimpleNamespace
 
@@ -44,6 +45,36 @@ def test_a_problem_is_told_once_when_it_begins_and_once_when_it_ends():
 
 def test_what_one_look_alone_has_seen_is_not_told():
     assert run([FULL], [WELL], [FULL], [WELL]) == [[], [], [], []]
+
+
+def test_a_certain_problem_is_told_at_the_first_look():
+    failed = replace(DEAD, certain=True)
+    assert run([failed], [failed], [WELL], [WELL]) == [
+        ["celery.service begins"], [], [], ["celery.service ends"],
+    ]  # fmt: skip
+
+
+def test_a_look_a_moment_after_another_counts_for_certain_problems_only():
+    failed = replace(DEAD, certain=True)
+    told = replace(FULL, name="disk /srv")
+    known, _ = alarms.follow({}, [told], NOW, DAY)
+    known, _ = alarms.follow(known, [told, FULL], NOW + 60, DAY)
+    after, events = alarms.follow(known, [failed, FULL], NOW + 61, DAY, between=True)
+    assert [event["name"] for event in events] == ["celery.service"]
+    assert {name: after[name] for name in known} == known
+    assert [event["name"] for event in alarms.follow(after, [FULL], NOW + 120, DAY)[1]] == [
+        "disk /"
+    ]
+
+
+def test_looks_count_again_after_some_seconds(monkeypatch):
+    memory, told = {}, []
+    for second in (0, 1, 29, 31, 32):
+        monkeypatch.setattr(alarms.time, "time", lambda second=second: NOW + second)
+        memory = alarms.tell(given(), memory, [FULL])
+        told.append(bool(memory["problems"]["disk /"]["told"]))
+    assert told == [False, False, False, True, True]
+    assert (memory["at"], memory["counted"]) == (NOW + 32, NOW + 31)
 
 
 def test_a_problem_that_flickers_is_one_problem():
@@ -249,7 +280,7 @@ def test_the_heartbeat_tells_well_and_ill(web, path):
     description = given(heartbeat_url=web.url + path)
     memory = {}
     for rows in ([WELL], [FULL], [FULL], [WELL], [WELL]):
-        memory = alarms.tell(description, memory, rows)
+        memory = alarms.tell(description, {**memory, "counted": 0}, rows)
     fail = "/ping/x/fail" + ("?create=1" if "?" in path else "")
     assert [(verb, where) for verb, where, _ in web.asked] == [
         ("GET", path), ("GET", path), ("POST", fail), ("POST", fail), ("GET", path),
@@ -260,7 +291,7 @@ def test_the_heartbeat_tells_well_and_ill(web, path):
 def test_the_journal_has_what_is_told_and_no_secret(capsys):
     description = given(heartbeat_url="http://127.0.0.1:1/s3cr3t")
     memory = alarms.tell(description, {}, [FULL])
-    memory = alarms.tell(description, memory, [FULL])
+    memory = alarms.tell(description, {**memory, "counted": 0}, [FULL])
     told = capsys.readouterr().out
     assert "<4>disk / begins: 91 % are used\n" in told
     assert "heartbeat: not delivered: URLError" in told

@@ -272,6 +272,7 @@ BAD = {
     "redis_port": [0, 70000, "6379x", "", None, True, "\u0666\u0663\u0667\u0669", -1, [6379]],
     "redis_password": [ABSENT, "", "short", f"{SECRET} {SECRET}", f"{SECRET}\n", None],
     "redis_password_fallbacks": [SECRET, ["short"], [f"{SECRET} x"], None],
+    "redis_users": [{"Exporter": "on"}, {"exporter": "on\nuser x"}, {"exporter": ""}, ["x"], None],
     "redis_bind": [
         ["999.1.1.1"], ["[::1]"], ["--::1"], ["1.2.3"], "127.0.0.1,::1", None, [], ["local host"],
         ["127.0.0.1 0.0.0.0"],
@@ -347,6 +348,11 @@ BAD = {
     "hardening_disabled_modules": [["usb storage"], ["../x"], ["x /bin/true\n"]],
     "hardening_log_mb": [10, "500M"],
     "hardening_log_days": [0, "30 days"],
+    "exporters_enabled": [["mysql"], "node", [None], {"node": 1}],
+    "exporters_nginx_port": [0, 70000, "x"],
+    "exporters_postgresql_port": [0, 70000, "5432x"],
+    "exporters_redis_address": ["127.0.0.1", "redis://u:p@h", "redis://a b", None],
+    "exporters_redis_password": ["short", f"{SECRET} x", SECRET + "\n", None],
     "monitor_units": [["nginx"], ["nginx.service; id"], ["nginx.service\n"], [None]],
     "monitor_probes": [{"celery": "true"}, {"x.service": ""}, {"x.service": "a\nb"}, ["true"]],
     "monitor_site": [
@@ -362,6 +368,7 @@ BAD = {
     "monitor_environment_file": ["environment", "/etc/../x"],
     "monitor_queues": [["my queue"], "celery", [None]],
     "monitor_beat": ["celery-beat", "x.service\n"],
+    "monitor_beat_command": ["a\nb", "x" * 1001, None],
     "monitor_release": ["record.fact", "/etc/../x"],
     "monitor_queue_minutes": [0, "1h"],
     "monitor_disk_percent": [0, 100, "85 %"],

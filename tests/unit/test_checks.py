@@ -134,6 +134,103 @@ def test_a_probe_that_fails_is_asked_at_each_look(host):
     assert len(host.ran) == 3
 
 
+# --- Beat ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beat(monkeypatch):
+    """Look at beat, whose log and schedule are given; `asked` has the commands for the schedule."""
+    told = SimpleNamespace(
+        age=10.0, line="x] Scheduler: Sending due task tick (clinic.tick)", started=NOW - 9e5,
+        due=NOW, code=0, printed=None, asked=[], known={},
+    )  # fmt: skip
+
+    def run(command, limit):
+        if command[0] == "/usr/bin/journalctl":
+            moment = int((NOW - told.age) * 1e6)
+            entry = {"MESSAGE": told.line, "__REALTIME_TIMESTAMP": str(moment)}
+            return units.Result(0, json.dumps(entry) if told.line else "", 0.1)
+        told.asked.append(command[-1])
+        printed = f"noise\n{told.due}\n" if told.printed is None else told.printed
+        return units.Result(told.code, printed, 0.1)
+
+    def look(now=NOW, command="due"):
+        (row,), told.known = checks.look_beat("celery-beat.service", command, told.known, now)
+        return row
+
+    monkeypatch.setattr(units, "run", run)
+    monkeypatch.setattr(units, "moment", lambda stamp: told.started)
+    monkeypatch.setattr(units, "show", lambda *words: {})
+    told.look = look
+    return told
+
+
+def test_beat_that_sends_tasks_is_not_asked_for_its_schedule(beat):
+    row = beat.look()
+    assert (row.wrong, row.told) == ("", "sent a task 10 s ago: tick (clinic.tick)")
+    assert beat.asked == []
+
+
+@pytest.mark.parametrize(
+    ("late", "wrong"), [(-80000, ""), (899, ""), (901, "one was due 15 min ago"), (9e5, "due")]
+)
+def test_beat_is_judged_by_its_own_schedule(beat, late, wrong):
+    beat.age, beat.due = 1e5, NOW - late
+    row = beat.look()
+    assert wrong in row.wrong and bool(row.wrong) == bool(wrong)
+    assert beat.asked == [f"due {NOW - 1e5}"]
+
+
+def test_beat_that_has_started_just_now_has_time(beat):
+    beat.age, beat.due, beat.started = 1e5, NOW - 9e4, NOW - 60
+    assert beat.look().wrong == ""
+    beat.started = NOW - 2000
+    assert beat.look().wrong != ""
+    assert beat.asked == [f"due {NOW - 2000}"]
+
+
+def test_the_schedule_is_read_once_until_a_task_is_late(beat):
+    beat.age, beat.due = 2000, NOW + 3600
+    for second in range(0, 3600 + 900, 60):
+        assert beat.look(NOW + second).wrong == ""
+    assert len(beat.asked) == 1
+    assert beat.look(NOW + 3600 + 960).wrong != ""
+    assert len(beat.asked) == 2  # the schedule may have changed meanwhile
+
+
+@pytest.mark.parametrize("error", ["Message Error: x", "beat: Connection error: x. Trying again"])
+def test_beat_that_cannot_send_is_wrong_as_long_as_the_error_is_new(beat, error):
+    beat.line = f"[2026-11-26 03:00:00,000: ERROR/MainProcess] {error}"
+    assert beat.look().wrong == f"could not send a task 10 s ago: {error}"
+    beat.age = 1000
+    assert "could not send" not in beat.look().wrong
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_schedule_that_cannot_be_read_is_shown_only(beat, code):
+    beat.age, beat.code, beat.printed = 1e5, code, "no module\x1b[2J named x"
+    row = beat.look()
+    assert row.wrong == ""
+    assert "its schedule could not be read: no module [2J named x" in row.told
+
+
+@pytest.mark.parametrize("printed", ["", "inf\n", "1e300\n", "-5\n"])
+def test_what_the_application_prints_of_its_schedule_is_bounded(beat, printed):
+    beat.age, beat.printed = 2000, printed
+    beat.look()
+    assert NOW - 2000 <= beat.known["due"] <= NOW + 86400
+
+
+def test_beat_without_a_command_is_only_shown(beat):
+    beat.age = 1e6
+    assert beat.look(command="") == checks.Row(
+        "beat", "sent a task 12 days ago: tick (clinic.tick)"
+    )
+    beat.line = ""
+    assert beat.look(command="").told == "has sent no task yet"
+    assert beat.asked == []
+
+
 # --- The rest -----------------------------------------------------------------------------------
 
 
@@ -453,7 +550,8 @@ def test_a_look_goes_on_where_a_check_fails(monkeypatch, host):
     description = {
         "units": ["celery.service"], "probes": {}, "site": {}, "certificate_names": [],
         "certificate_issued": False, "postgresql_port": 5432, "environment_file": "/x",
-        "queues": ["celery"], "queue_minutes": 15, "beat": "", "release": "", "disk_percent": 99,
+        "queues": ["celery"], "queue_minutes": 15, "beat": "", "beat_command": "", "release": "",
+        "disk_percent": 99,
     }  # fmt: skip
     monkeypatch.setattr(Path, "glob", lambda path, pattern: [])
     monkeypatch.setattr(checks, "variable", lambda text, name: "redis://127.0.0.1:1")
@@ -463,4 +561,4 @@ def test_a_look_goes_on_where_a_check_fails(monkeypatch, host):
     assert told["celery.service"] == ""
     assert "Redis does not answer" in told["queue"]
     assert "the check itself has failed" in told["database"]
-    assert known == {"queues": memory["queues"], "probes": {}}
+    assert known == {"queues": memory["queues"], "beat": {}, "probes": {}}

@@ -189,12 +189,13 @@ def test_every_file_has_a_reader(rendered):
         "app/manage", "app/run", "app/sysusers.conf", "app/tmpfiles.conf", "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
-        "certbot/deploy", "certbot/issue", "fail2ban/jail.local",
+        "certbot/deploy", "certbot/issue", "exporters/drop-in.conf", "exporters/environment",
+        "exporters/status.conf", "fail2ban/jail.local",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
         "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf",
         "hardening/sysctl.conf", "hardening/unattended-upgrades",
-        "monitor/monitor.service", "monitor/monitor.timer",
+        "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
         "redis/redis.conf", "sshd/sshd.conf",
@@ -247,6 +248,9 @@ def nginx(texts, tmp_path, parser):
             # An ordinary user may not bind to these ports; what nginx then reads is the same.
             text = re.sub(r"(listen \S*?)(80|443)\b", r"\g<1>18\2", text)
             (tmp_path / "etc" / "nginx" / path).write_text(text.replace(old, new) if old else text)
+        (tmp_path / "etc" / "nginx" / "conf.d").mkdir(exist_ok=True)
+        status = tmp_path / "etc" / "nginx" / "conf.d" / "status.conf"
+        status.write_text(texts["exporters/status.conf"])
         command = [*parser("nginx", "nginx"), "-t", "-e", "stderr", "-p", f"{tmp_path}/"]
         command += ["-c", "etc/nginx/nginx.conf"]
         return subprocess.run(command, capture_output=True, text=True)
@@ -408,6 +412,10 @@ def test_systemd_accepts_the_timer(texts, verify, role):
     assert verify(units) == (0, "")
 
 
+def test_systemd_accepts_the_unit_that_a_failure_starts(texts, verify):
+    assert verify({"failure.service": texts["monitor/failure.service"]}) == (0, "")
+
+
 def test_the_repository_of_the_backups(rendered):
     def options(host):
         parser = configparser.ConfigParser()
@@ -456,10 +464,26 @@ def test_systemd_accepts_the_backups(texts, verify):
     assert verify(units) == (0, "")
 
 
-@pytest.mark.parametrize("role", ["nginx", "postgresql", "redis"])
+@pytest.mark.parametrize("role", ["exporters", "nginx", "postgresql", "redis"])
 def test_systemd_accepts_the_drop_ins(texts, verify, role):
-    service = "[Service]\nExecStart=/bin/true\n" + texts[f"{role}/drop-in.conf"]
+    drop_in = texts[f"{role}/drop-in.conf"].replace(
+        "/usr/bin/prometheus-redis-exporter", "/bin/true"
+    )
+    service = "[Service]\nExecStart=/bin/true\n" + drop_in
     assert verify({"server.service": service}) == (0, "")
+
+
+def test_an_exporter_listens_on_the_host_only_and_has_its_password_in_a_file(texts):
+    drop_in, environment = texts["exporters/drop-in.conf"], texts["exporters/environment"]
+    commands = re.findall("(?m)^ExecStart=(.*)$", drop_in)
+    assert commands == [
+        "", "/usr/bin/prometheus-redis-exporter --web.listen-address=127.0.0.1:9121"
+    ]  # fmt: skip
+    files = re.findall("(?m)^EnvironmentFile=(.*)$", drop_in)
+    assert files == ["", "/etc/django_stack/exporters/prometheus-redis-exporter"]
+    assert "REDIS_USER=exporter\n" in environment and "REDIS_PASSWORD=" in environment
+    assert "PASSWORD" not in drop_in
+    assert "listen 127.0.0.1:9114;" in texts["exporters/status.conf"]
 
 
 def test_a_sandbox_has_exceptions(rendered):

@@ -179,6 +179,17 @@ def test_properties_are_read(monkeypatch):
     assert "--property=ActiveState,MainPID" in asked[0]
 
 
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [(1, "Failed to connect to bus: Connection refused"), (0, ""), (0, "ActiveState=active\n")],
+)
+def test_a_systemctl_that_does_not_tell_of_each_unit_is_an_error(monkeypatch, code, printed):
+    monkeypatch.setattr(units, "run", lambda command, limit: units.Result(code, printed, 0.1))
+    with pytest.raises(units.UnitError, match=f"a.service b.service ended with {code}") as error:
+        units.show_all(["a.service", "b.service"], "ActiveState")
+    assert str(error.value).endswith(printed.strip() or "nothing")
+
+
 def test_the_journal_is_read_from_the_second_on_in_which_a_unit_was_started(monkeypatch):
     asked = []
     monkeypatch.setattr(

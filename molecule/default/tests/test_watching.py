@@ -17,6 +17,9 @@ STATUS = PROJECT / "playbooks" / "status.yml"
 DESCRIPTION = "/etc/django_stack/monitor.json"
 BACKUP = "/var/lib/django_stack/backup/status.json"
 MONITOR = "django_stack-monitor"
+FAILURE = "django_stack-failure.service"
+RESTING = f"/run/systemd/system/{FAILURE}.d/test.conf"
+STATE = "/var/lib/django_stack/monitor/state.json"
 TOKEN = "webhook-token-of-the-tests"
 # What shows logs, settings of units, and processes.
 SHOWN = ["journalctl --no-pager", f"systemctl show {MONITOR}.service", "ps auxeww"]
@@ -63,6 +66,8 @@ def look(host, messages):
     def run(times):
         before = len(messages())
         for _ in range(times):
+            # A look counts half a minute after another one: for the monitor that time has passed.
+            host.run('sed -i -E \'s/"counted": [0-9.]+/"counted": 0/\' %s', STATE)
             host.check_output(f"systemctl start {MONITOR}.service")
         told = {
             "email": [],
@@ -75,9 +80,12 @@ def look(host, messages):
                 told[each["channel"]].append(each["text"])
         return told
 
-    host.check_output(f"systemctl stop {MONITOR}.timer")
+    # Only these tests start the monitor: the timer and the unit that a failure starts rest.
+    host.check_output(f"systemctl stop {MONITOR}.timer {FAILURE}")
+    write(host, RESTING, "[Service]\nExecStart=\nExecStart=/usr/bin/true\n")
+    host.check_output("systemctl daemon-reload")
     yield run
-    host.check_output(f"systemctl start {MONITOR}.timer")
+    host.check_output(f"rm -f {RESTING}; systemctl daemon-reload; systemctl start {MONITOR}.timer")
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +159,13 @@ def test_the_worker_answers_the_probe(well):
     assert well["probe"].rc == 0, well["probe"].stderr
 
 
+def test_the_schedule_of_beat_tells_when_its_next_task_is_due(host, well):
+    command = json.loads(host.file(DESCRIPTION).content_string)["beat_command"]
+    last = time.time() - 5000
+    due = host.check_output("sh -c %s", f"{command} {last}").splitlines()[-1]
+    assert last + 9 < float(due) < last + 11  # the sample's task `tick` runs every ten seconds
+
+
 def test_a_host_that_is_well_only_sends_its_heartbeat(well):
     told = well["told"]
     assert (len(told["heartbeat"]), len(told["heartbeat/fail"])) == (1, 0)
@@ -192,6 +207,23 @@ def test_the_heartbeat_fails_as_long_as_there_is_trouble(ill):
     beats = [(len(each["heartbeat"]), len(each["heartbeat/fail"]))
              for each in [*ill["told"], *ill["after"]]]  # fmt: skip
     assert beats == [(1, 0), (0, 1), (0, 1), (0, 1), (1, 0), (1, 0)]
+
+
+def test_a_service_that_fails_is_told_at_once_and_its_end_once(host, look, messages, ill):
+    shown = host.check_output("systemctl show -p OnFailure --value gunicorn nginx").split()
+    assert shown == [FAILURE, FAILURE]
+    assert host.check_output(f"systemctl show -p OnFailure --value {MONITOR} {FAILURE}") == ""
+    host.check_output(f"rm {RESTING}; systemctl daemon-reload")
+    before = len(messages())
+    assert host.run("systemd-run --quiet --wait --unit=foreign false").rc == 1
+    to = ("email", "alarm@example.com")
+    told = eventually(
+        lambda: [each for each in messages()[before:] if (each["channel"], each["to"]) == to]
+    )
+    assert "foreign.service" in told[0]["text"]
+    host.check_output("systemctl reset-failed foreign")
+    after = [look(1), look(1), look(1)]
+    assert [len(each["email"]) for each in after] == [0, 1, 0]
 
 
 def test_the_monitor_keeps_its_secrets(host, well):

@@ -1,5 +1,6 @@
-"""Looks at this host once and tells of its problems; django_stack-monitor.timer runs it.
+"""Looks at this host once and tells of its problems.
 
+django_stack-monitor.timer starts it, and systemd when a service has failed (OnFailure=).
 It runs as root with `python3 -I -S`, and imports only from its own directory and Python's library.
 """
 

@@ -1,0 +1,144 @@
+"""The order in which services restart, and what is said where one does not work."""
+
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.clink.django_stack.plugins.module_utils import health, units
+from ansible_collections.clink.django_stack.plugins.modules import app_services
+from ansible_collections.clink.django_stack.plugins.modules.app_services import ServiceError
+
+GUNICORN = {"unit": "gunicorn.service", "handover": "gunicorn-handover.service", "reserve": 64}
+CELERY = {"unit": "celery.service", "handover": "", "reserve": 0}
+SITE = {"name": "example.com", "path": "/", "scheme": "https", "socket": ""}
+APPLICATION = {
+    "name": "clinic", "user": "clinic", "root": "/srv/clinic", "current": "/srv/clinic/current",
+    "directory": "", "environment_file": "/etc/clinic", "sandbox": {},
+    "django_variables": {"APP_CELERY": "clinic"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """Give stand-ins for systemd and the site.
+
+    `failing` names units that do not restart, `pages` is what is wrong with each answer of the
+    site, `silent` says whether the worker does not answer, and `done` has what was done.
+    """
+    told = SimpleNamespace(
+        done=[], failing=set(), pages=[], silent=False, state="active", free=500 * 1024, clock=0.0
+    )
+
+    def systemctl(*words, **settings):
+        told.done.append(" ".join(words))
+        failed = words[0] == "restart" and words[-1] in told.failing
+        return units.Result(1 if failed else 0, "", 0.1)
+
+    def run(command, limit):
+        if "rss=" in command:
+            return units.Result(0, "100000\n50000\n", 0.1)
+        told.done.append("ping")
+        told.clock += 10
+        return units.Result(1 if told.silent else 0, "no answer", 0.1)
+
+    def sleep(seconds):
+        told.clock += seconds
+
+    monkeypatch.setattr(units, "systemctl", systemctl)
+    monkeypatch.setattr(units, "run", run)
+    monkeypatch.setattr(units, "journal", lambda unit, since: "the log")
+    monkeypatch.setattr(units, "show", lambda *names: {"MainPID": "5", "ActiveState": told.state})
+    monkeypatch.setattr(app_services, "available", lambda: told.free)
+    clock = SimpleNamespace(sleep=sleep, monotonic=lambda: told.clock, time=lambda: told.clock)
+    monkeypatch.setattr(app_services, "time", clock)
+    monkeypatch.setattr(
+        health, "wrong_with", lambda *words: told.pages.pop(0) if told.pages else ""
+    )
+    return told
+
+
+def work(*due, **given):
+    settings = {"outdated": False, "worker": "", "site": None, "force": False} | given
+    return app_services.work({"application": APPLICATION, **settings}, list(due))
+
+
+def test_another_unit_serves_while_gunicorn_restarts(host):
+    assert work(GUNICORN) == []
+    assert host.done == [
+        "restart gunicorn-handover.service",
+        "restart gunicorn.service",
+        "stop --no-block gunicorn-handover.service",
+    ]
+
+
+def test_gunicorn_restarts_with_a_pause_if_the_memory_is_too_small_for_two(host):
+    host.free = 150000 + 64 * 1024 - 1  # kB
+    (message,) = work(GUNICORN)
+    assert "gunicorn has 146 MB and 210 MB are free: it restarts with a pause" == message
+    assert host.done == ["restart gunicorn.service"]
+
+
+def test_the_other_unit_ends_also_if_gunicorn_does_not_start(host):
+    host.failing = {"gunicorn.service"}
+    with pytest.raises(ServiceError, match="gunicorn.service does not start.*\nthe log"):
+        work(GUNICORN)
+    assert host.done[-1] == "stop --no-block gunicorn-handover.service"
+
+
+def test_the_old_processes_stay_if_the_new_ones_do_not_start(host):
+    host.failing = {"gunicorn-handover.service"}
+    with pytest.raises(ServiceError, match="gunicorn-handover.service does not start"):
+        work(GUNICORN)
+    assert host.done == ["restart gunicorn-handover.service"]
+
+
+def test_the_restart_of_a_worker_is_not_awaited_and_it_is_pinged(host):
+    assert work(CELERY, worker="celery") == []
+    assert host.done == ["restart --no-block celery.service", "ping"]
+
+
+def test_a_worker_that_ends_its_tasks_is_not_pinged(host):
+    host.state = "deactivating"
+    (message,) = work(CELERY, worker="celery")
+    assert "celery.service ends its running tasks first" in message
+    assert "ping" not in host.done
+
+
+def test_a_worker_that_does_not_answer_is_an_error_after_some_time(host):
+    host.silent = True
+    with pytest.raises(ServiceError, match="does not answer; journalctl -u celery says why"):
+        work(CELERY, worker="celery")
+    assert app_services.PING < host.clock < 2 * app_services.PING
+
+
+def test_a_site_that_answers_in_the_end_works(host):
+    host.pages = ["502"] * (app_services.TRIES - 1)
+    assert work(site=SITE) == []
+    host.pages = ["502"] * app_services.TRIES
+    with pytest.raises(ServiceError, match="502"):
+        work(site=SITE)
+
+
+def test_nothing_is_tested_where_no_service_is_outdated(host):
+    host.pages = ["502"] * app_services.TRIES
+    assert work(outdated=True, worker="celery", site=SITE) == []
+    assert host.done == []
+
+
+def test_a_rollback_kills_what_does_not_work_and_starts_it_again(host):
+    host.pages = ["502"] * app_services.TRIES
+    (message,) = work(GUNICORN, CELERY, site=SITE, force=True)
+    assert message == "All processes of the services were killed, and started again: 502"
+    killed = host.done.index(
+        "kill --signal=SIGKILL gunicorn.service celery.service gunicorn-handover.service"
+    )
+    assert host.done[killed + 1 :] == [
+        "stop gunicorn.service celery.service gunicorn-handover.service",
+        "restart gunicorn.service",
+        "restart celery.service",
+    ]
+
+
+def test_a_rollback_succeeds_with_a_worker_that_is_silent(host):
+    host.silent = True
+    told = work(CELERY, worker="celery", force=True)
+    assert "were killed" in told[0] and "does not answer" in told[1]
