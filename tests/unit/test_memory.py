@@ -1,7 +1,8 @@
 """The sizes of the services, and what the kernel says of the memory."""
 
 import pytest
-from ansible_collections.clink.django_stack.plugins.module_utils import memory
+from ansible_collections.clink.django_stack.plugins.module_utils import memory, units
+from ansible_collections.clink.django_stack.plugins.modules import app_services
 from ansible_collections.clink.django_stack.plugins.plugin_utils.sizes import PROCESS, sizes
 
 RAMS = [256, 456, 512, 600, 601, 960, 1100, 1101, 1970, 3920, 7950, 15900, 64000, 257000]
@@ -51,6 +52,29 @@ def test_free_memory_is_that_of_the_ram_and_the_swap():
     assert memory.too_little(text) == ""
     warning = memory.too_little("MemAvailable: 102400 kB\nHugePages_Total: 0\n")
     assert warning.startswith("100 MB of memory and swap are free, and a deploy needs about 150 MB")
+
+
+@pytest.mark.parametrize(("swap", "pause"), [(0, True), (64, False)])
+def test_two_gunicorns_need_memory_or_swap(monkeypatch, tmp_path, swap, pause):
+    free = tmp_path / "meminfo"
+    free.write_text(f"MemAvailable: {100 * 1024} kB\nSwapFree: {swap * 1024} kB\n")
+    monkeypatch.setattr(memory, "MEMORY", free)
+    monkeypatch.setattr(app_services, "resident", lambda _: 100)
+    monkeypatch.setattr(units, "show", lambda *_: {"MainPID": "7"})
+    done = []
+
+    def systemctl(*arguments, **_):
+        done.append(arguments)
+        return units.Result(0, "", 0.0)
+
+    monkeypatch.setattr(units, "systemctl", systemctl)
+    service = {"unit": "gunicorn.service", "handover": "gunicorn-handover.service", "reserve": 64}
+    told = app_services.hand_over(service)
+    assert (("restart", "gunicorn-handover.service") in done) == (not pause)
+    assert ("restart", "gunicorn.service") in done
+    assert (told != []) == pause
+    if pause:
+        assert told == ["gunicorn has 100 MB and 100 MB are free: it restarts with a pause"]
 
 
 def test_the_kernel_counts_what_it_kills():
