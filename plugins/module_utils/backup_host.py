@@ -49,6 +49,7 @@ SANDBOX: dict[str, Any] = {
     "MemoryDenyWriteExecute": True,
     "Nice": 10,
     "NoNewPrivileges": True,
+    "OOMScoreAdjust": 600,  # if memory runs out, the kernel ends a backup and no service
     "PrivateDevices": True,
     "PrivateMounts": True,
     "PrivateTmp": True,

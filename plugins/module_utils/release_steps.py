@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import (
+    memory,
     release_hints,
     releases,
     units,
@@ -82,7 +83,9 @@ class Steps:
             StepError: it failed, or its time was over.
         """
         self.settle()
-        sandbox: dict[str, Any] = {**self.application["sandbox"], "Nice": "5"}  # others are served
+        # The services come first: for CPU, and where the kernel ends a process to free memory.
+        more = {"Nice": "5", "OOMScoreAdjust": "600"}
+        sandbox: dict[str, Any] = {**self.application["sandbox"], **more}
         for name, value in properties.items():
             if isinstance(value, list) and name in sandbox:
                 own = sandbox[name]  # app_sandbox may have one text or a list of them
@@ -92,11 +95,14 @@ class Steps:
             self.unit(), user, str(directory), command,
             properties=sandbox, variables=variables, limit=self.limit,
         )  # fmt: skip
+        kills = memory.kills(memory.COUNTERS.read_text())
         done = units.run(argv, self.limit + 60)
         if done.code:
             wrong = ""
             if done.seconds >= self.limit:
                 wrong = f"It had not ended after app_step_timeout, {self.limit} s, and was stopped."
+            elif memory.kills(memory.COUNTERS.read_text()) > kills:
+                wrong = "The kernel killed a process meanwhile, because memory had run out."
             raise StepError(releases.step_of(done.output, steps), done.output, wrong)
         return done.output
 

@@ -181,7 +181,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.clink.django_stack.plugins.module_utils import release_hints, releases
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    memory,
+    release_hints,
+    releases,
+)
 from ansible_collections.clink.django_stack.plugins.module_utils.release_steps import (
     StepError,
     Steps,
@@ -291,6 +295,8 @@ class Deploy:
         if self.lock:
             self.lock.write({**self.lock.read(), "request": request})
         build = name not in self.host.built()
+        if build and live and (warning := memory.too_little(memory.MEMORY.read_text())):
+            self.module.warn(warning)
         return {"release": name, "live": live, "due": due, "build": build, "changed": due and check}
 
     def revision(self) -> str:

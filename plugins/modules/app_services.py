@@ -37,7 +37,7 @@ options:
         type: str
         default: ""
       reserve:
-        description: MB of memory that must stay free while both units run.
+        description: MB of memory and swap that must stay free while both units run.
         type: int
         default: 0
   outdated:
@@ -113,7 +113,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.clink.django_stack.plugins.module_utils import health, units
+from ansible_collections.clink.django_stack.plugins.module_utils import health, memory, units
 
 # Run in the release with the name of the application and of the worker: one process asks until the
 # worker answers, because each would load the project again.
@@ -142,16 +142,9 @@ class ServiceError(Exception):
 
 
 def resident(main: str) -> int:
-    """Return the resident memory of a process and its children, in kB."""
+    """Return the resident memory of a process and its children, in MB."""
     told = units.run(["/usr/bin/ps", "-o", "rss=", "-p", main, "--ppid", main], 10)
-    return sum(map(int, told.output.split())) if not told.code else 0
-
-
-def available() -> int:
-    """Return the available memory of the host, in kB."""
-    with open("/proc/meminfo") as file:
-        lines = dict(line.split(":", 1) for line in file)
-    return int(lines["MemAvailable"].split()[0])
+    return sum(map(int, told.output.split())) // 1024 if not told.code else 0
 
 
 def restart(unit: str) -> None:
@@ -171,12 +164,11 @@ def hand_over(service: dict[str, Any]) -> list[str]:
     """Restart a service while another unit serves from its socket; return messages."""
     unit, handover = service["unit"], service["handover"]
     needed = resident(units.show(unit, "MainPID").get("MainPID", "0"))
-    free = available()
-    if needed + service["reserve"] * 1024 > free:
+    free = memory.available(memory.MEMORY.read_text())
+    if needed + service["reserve"] > free:
         restart(unit)
         name = unit.removesuffix(".service")
-        return [f"{name} has {needed // 1024} MB and {free // 1024} MB are free: "
-                "it restarts with a pause"]  # fmt: skip
+        return [f"{name} has {needed} MB and {free} MB are free: it restarts with a pause"]
     restart(handover)
     try:
         restart(unit)

@@ -60,7 +60,7 @@ options:
           - The type of the unit or of the drop-in. The module fails if systemd does not know a
             directive or value in it, because systemd itself would only warn.
         type: str
-        choices: [service, socket, timer]
+        choices: [service, slice, socket, swap, timer]
       secret:
         description: Whether the content is hidden in the log and in the output of C(--diff).
         type: bool
@@ -402,7 +402,7 @@ def main() -> None:
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},
         "mode": {"type": "str", "default": "0644"},
-        "unit": {"type": "str", "choices": ["service", "socket", "timer"]},
+        "unit": {"type": "str", "choices": ["service", "slice", "socket", "swap", "timer"]},
         "secret": {"type": "bool", "default": False},
     }
     module = AnsibleModule(

@@ -5,7 +5,11 @@ import pwd
 import subprocess
 
 import pytest
-from ansible_collections.clink.django_stack.plugins.module_utils import release_store, units
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    memory,
+    release_store,
+    units,
+)
 from ansible_collections.clink.django_stack.plugins.module_utils.release_steps import StepError
 from ansible_collections.clink.django_stack.plugins.module_utils.release_store import Host
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
@@ -319,6 +323,19 @@ def test_tasks_of_a_hook_that_fail_refuse_the_release(call, deploy):
     assert call.host.present() == [NAMES[0]]
     assert call.host.record()["releases"][NAMES[1]]["state"] == "failed"
     assert holder(call) == ""
+
+
+def test_too_little_memory_is_a_warning_before_a_release_is_built(call, monkeypatch, tmp_path):
+    free = tmp_path / "meminfo"
+    monkeypatch.setattr(memory, "MEMORY", free)
+    free.write_text("MemAvailable: 102400 kB\n")
+    assert call("requested")["warnings"] == []  # no release is live that needs memory as well
+    call("active")
+    call("finished")
+    (warning,) = call("requested", REVISIONS[1])["warnings"]
+    assert "100 MB of memory and swap are free" in warning
+    free.write_text("MemAvailable: 102400 kB\nSwapFree: 1048576 kB\n")
+    assert call("requested", REVISIONS[1])["warnings"] == []
 
 
 def test_what_django_warns_of_is_passed_on(call, fake):

@@ -126,6 +126,8 @@ BAD = {
     "app_database_url": ["clinic", "postgresql://clinic:x y@host/clinic", None],
     "app_broker_url": ["redis", "redis://:x@host name/0", None],
     "app_deploy_key": ["~/.ssh/id_ed25519", "ssh-ed25519 AAAA me@host"],
+    "app_memory_percent": [0, 19, 101, "85%", "", [85]],
+    "swap_file_mb": [-1, 65537, "1G", "", None, [1024]],
     "app_before_migrate": [[1], [{"command": "yarn build"}], "yarn build"],
     "app_after_switch": [[None], [{"task": "x.yml"}]],
     "app_releases_keep": [True, 5.0, float("nan"), "5\n", 0, "all", 1000],

@@ -10,7 +10,11 @@ import struct
 import subprocess
 
 import pytest
-from ansible_collections.clink.django_stack.plugins.module_utils import release_steps, units
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    memory,
+    release_steps,
+    units,
+)
 from ansible_collections.clink.django_stack.plugins.module_utils.release_steps import (
     StepError,
     Steps,
@@ -641,6 +645,22 @@ def test_fetching_is_the_build_users_and_its_secrets_are_in_a_file(steps, host, 
     assert property_of(command, "User") == property_of(command, "Group") == [BUILDER]
     assert property_of(command, "ProtectSystem") == ["strict"]
     assert property_of(command, "ReadWritePaths") == [str(host.cache / "source")]
+
+
+@as_root
+@pytest.mark.parametrize(("after", "told"), [(4, True), (3, False)])
+def test_a_step_that_the_kernel_has_killed_says_so(
+    steps, systemd, monkeypatch, tmp_path, after, told
+):
+    counters = tmp_path / "vmstat"
+    counters.write_text("oom_kill 3\n")
+    monkeypatch.setattr(memory, "COUNTERS", counters)
+    systemd.during = lambda: counters.write_text(f"oom_kill {after}\n")
+    systemd.results = [units.Result(255, "", 1.0)]
+    with pytest.raises(StepError) as error:
+        steps.fetch(False, "")
+    assert ("memory had run out" in str(error.value)) == told
+    assert property_of(systemd.commands[0], "OOMScoreAdjust") == ["600"]
 
 
 @as_root

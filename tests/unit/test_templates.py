@@ -186,7 +186,8 @@ def test_every_file_has_a_reader(rendered):
         "backup/backup.service", "backup/drill.timer", "backup/files.timer", "backup/now.timer",
         "backup/pgbackrest.conf", "backup/restic.env", "backup/sysusers.conf",
         "backup/tmpfiles.conf",
-        "app/manage", "app/run", "app/sysusers.conf", "app/tmpfiles.conf", "environment",
+        "app/manage", "app/run", "app/slice", "app/sysusers.conf", "app/tmpfiles.conf",
+        "environment",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue", "exporters/drop-in.conf", "exporters/environment",
@@ -198,7 +199,7 @@ def test_every_file_has_a_reader(rendered):
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
-        "redis/redis.conf", "sshd/sshd.conf",
+        "redis/redis.conf", "sshd/sshd.conf", "swap/swapfile.swap",
     }  # fmt: skip
     assert set(rendered["example"]) == read
 

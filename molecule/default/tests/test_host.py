@@ -75,6 +75,23 @@ def test_there_is_one_beat(host):
     assert len(beats) == 1
 
 
+def test_the_kernel_ends_the_application_before_the_databases(host):
+    units = ["gunicorn", "celery", "celery-beat", "redis-server", "nginx"]
+    script = "cat /proc/$(systemctl show --property=MainPID --value {0})/oom_score_adj"
+    scores = [int(host.check_output(script.format(unit))) for unit in units]
+    assert scores[:3] == [300, 300, 300]
+    assert max(scores[3:]) <= 0  # a container cannot set a negative one
+    text = host.check_output("systemctl show --property=OOMScoreAdjust --value 'postgresql@*-main'")
+    assert text == "-900"
+    limits = host.check_output("systemctl show --property=MemoryMax --value django_stack.slice")
+    total = int(host.check_output("awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo"))
+    assert 0.84 < int(limits) / total < 0.86
+    slices = host.check_output(
+        "systemctl show --property=Slice --value gunicorn celery celery-beat"
+    )
+    assert set(slices.split()) == {"django_stack.slice"}
+
+
 @pytest.mark.parametrize("unit", ["gunicorn", "celery", "celery-beat"])
 def test_the_application_runs_as_its_user(host, unit):
     assert host.check_output("systemctl show --property=User --value %s", unit) == APP
