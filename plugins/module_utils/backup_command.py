@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from ansible_collections.clink.django_stack.plugins.module_utils.backup_dumps import Elsewhere
 from ansible_collections.clink.django_stack.plugins.module_utils.backup_host import ETC, Busy, Host
@@ -28,19 +27,37 @@ def this_host() -> Host:
     return Host(config) if config["database"] == "cluster" else Elsewhere(config)
 
 
+def run(host: Host, command: str) -> None:
+    """Run a command, and remember for monitoring whether it has failed.
+
+    Raises:
+        BackupError: it has.
+    """
+    if command == "drill":
+        print(host.drill())  # which remembers its own result
+        return
+    try:
+        if command == "files":
+            host.take_files(0, always=False)
+        else:
+            host.take()
+    except Busy:
+        if command != "files":  # files are looked for again soon
+            raise
+        return
+    except BackupError as error:
+        host.record(problems={command: str(error)})
+        raise
+    host.record(problems={command: "", "files": ""})  # each command backs up the files
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run a command of the timers: `now`, `files` or `drill`."""
     try:
         host = this_host()
         if not host.read("ready"):
             raise BackupError("The repository is not ready: run site.yml, which says why")
-        if arguments[0] == "files":
-            with suppress(Busy):
-                host.take_files(0, always=False)
-        elif arguments[0] == "drill":
-            print(host.drill())
-        else:
-            host.take()
+        run(host, arguments[0])
     except BackupError as error:
         print(error, file=sys.stderr)
         return 1

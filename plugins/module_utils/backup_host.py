@@ -220,7 +220,11 @@ class Host:
     def record(self, **values: Any) -> None:  # noqa: ANN401 - the fields of backups.Status
         """Write values into status.json."""
         values["survives_disk"] = self.survives_disk()
-        self.write("status.json", backups.updated_status(self.read("status.json"), **values))
+        with self.locked("status", 60):
+            known = self.read("status.json")
+            text = backups.updated_status(known, **values)
+            if text != known:
+                self.write("status.json", text)
 
     def survives_disk(self) -> bool:
         """Return whether the repository is on another disk than the cluster."""
@@ -290,16 +294,24 @@ class Host:
         Raises:
             BackupError: the repositories cannot be made or opened.
         """
-        self.prepare_database()
-        if self.restic("cat", "config", limit=SHORT).code:
-            self.must(
-                self.restic("init", limit=SHORT), "The preparation of the repository of the files"
-            )
-        there = self.has_backups()
-        self.start_timers()
-        self.record()
+        try:
+            self.prepare_database()
+            if self.restic("cat", "config", limit=SHORT).code:
+                done = self.restic("init", limit=SHORT)
+                self.must(done, "The preparation of the repository of the files")
+            there = self.has_backups()
+        except BackupError as error:
+            self.record(problems={"site.yml": str(error)})
+            raise
+        self.begin()
         self.write("ready", self.digest())
         return there
+
+    def begin(self) -> None:
+        """Start the timers, and the time after which a missing backup is a problem."""
+        self.start_timers()
+        since = self.status()["since"] or time.time()
+        self.record(since=since, problems={"site.yml": ""})
 
     def prepare_database(self) -> None:
         """Make the repository of the database, if there is none."""

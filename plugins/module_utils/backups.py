@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -584,6 +584,7 @@ def table(
     for snapshot in snapshots[-SHOWN:]:
         rows.append(ROW.format(snapshot.name, "files", shown(snapshot.begun), "-", "-"))
     told = ["\n".join(row.rstrip() for row in rows)]
+    told += [f"The last try has failed: {text}" for text in status.get("problems", {}).values()]
     if listed and listed[0].kind == "dump":
         told.append("You can restore the database to each of these dumps.")
     elif listed:
@@ -618,8 +619,22 @@ def warning_of(status: Mapping[str, Any], where: str) -> str:
 
 @dataclass(frozen=True)
 class Status:
-    """The content of status.json, which monitoring reads."""
+    """The content of status.json, which monitoring reads.
 
+    Attributes:
+        since: since when this host makes backups.
+        problems: why the last try of a command has failed, by the name of the command.
+        last_backup: the time of the last backup of the database.
+        last_backup_bytes: what it needs in the repository.
+        last_drill: the time of the last test of a backup.
+        drill_ok: whether that found no damage.
+        drill_message: what that found.
+        drill_backup: the label of the tested backup.
+        survives_disk: whether the repository is on another disk than the data.
+    """
+
+    since: float = 0
+    problems: dict[str, str] = field(default_factory=dict)
     last_backup: float = 0
     last_backup_bytes: int = 0
     last_drill: float = 0
@@ -630,11 +645,17 @@ class Status:
 
 
 def updated_status(text: str, **values: Any) -> str:  # noqa: ANN401 - the fields of Status
-    """Return the text of status.json with new values; a damaged text counts as empty."""
+    """Return the text of status.json with new values; a damaged text counts as empty.
+
+    The values of `problems` are added to those that are known; an empty one ends a problem.
+    """
     try:
         old = json.loads(text or "{}")
     except ValueError:
         old = {}
     known = asdict(Status())
     kept = {key: old[key] for key in known if isinstance(old, dict) and key in old}
-    return json.dumps({**known, **kept, **values}, indent=4) + "\n"
+    told = {**known, **kept, **values}
+    problems = {**dict(kept.get("problems") or {}), **values.get("problems", {})}
+    told["problems"] = {name: text for name, text in problems.items() if text}
+    return json.dumps(told, indent=4) + "\n"

@@ -94,12 +94,13 @@ class Call:
     def ready(self) -> dict[str, Any]:
         """Create what the backups need, and say what they do not protect from."""
         due = self.host.read("ready") != self.host.digest()
+        due = due or "site.yml" in self.host.status()["problems"]
         stopped = [] if due else self.host.stopped_timers()
         if not self.module.check_mode:
             if due:
                 due = self.prepare()
             elif stopped:
-                self.host.start_timers()
+                self.host.begin()
         warning = backups.warning_of(
             {"survives_disk": self.host.survives_disk()}, str(self.host.config["repository"])
         )

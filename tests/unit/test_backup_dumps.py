@@ -204,6 +204,49 @@ def test_the_timers_know_the_kind_of_the_host(tmp_path, monkeypatch, host):
         assert type(backup_command.this_host()).__name__ == wanted
 
 
+@pytest.mark.parametrize("command", ["now", "files"])
+def test_a_failed_try_is_known_until_one_succeeds(host, monkeypatch, command, capsys):
+    monkeypatch.setattr(backup_command, "this_host", lambda: host)
+    assert backup_command.main([command]) == 1  # not ready
+    host.write("ready", "digest")
+    host.files = [backup_dumps.STATE]
+    host.answers["files-backup"] = (1, "Fatal: wrong password or no key found")
+    assert backup_command.main([command]) == 1
+    assert "the key does not open" in host.status()["problems"][command]
+    assert "the key does not open" in capsys.readouterr().err
+    del host.answers["files-backup"]
+    assert backup_command.main([command]) == 0
+    assert host.status()["problems"] == {}
+
+
+def test_another_backup_of_files_is_no_problem(host, monkeypatch):
+    with host.locked("files"):
+        backup_command.run(host, "files")
+        monkeypatch.setattr(host, "take", lambda: host.take_files(0))
+        pytest.raises(backup_host.Busy, backup_command.run, host, "now")
+    assert host.status()["problems"] == {}
+
+
+def test_the_test_of_a_backup_remembers_its_own_result(host):
+    host.answers["files-restore"] = (1, "ciphertext verification failed")
+    pytest.raises(BackupError, backup_command.run, host, "drill")
+    told = host.status()
+    assert not told["drill_ok"] and "is damaged" in told["drill_message"]
+    assert told["problems"] == {}
+
+
+def test_a_repository_that_does_not_answer_is_a_problem_of_the_setup(host, monkeypatch):
+    monkeypatch.setattr(host, "start_timers", lambda: None)
+    monkeypatch.setattr(host, "digest", lambda: "digest")
+    host.answers |= {"files-cat": (1, ""), "files-init": (1, "dial tcp: i/o timeout")}
+    pytest.raises(BackupError, host.initialise)
+    assert "does not answer" in host.status()["problems"]["site.yml"]
+    assert not host.status()["since"] and not host.read("ready")
+    host.answers |= {"files-cat": (0, ""), "files-snapshots": (0, "[]")}
+    assert host.initialise() is False
+    assert host.status()["problems"] == {} and host.status()["since"] > NOON - 1e9
+
+
 # --- The load -----------------------------------------------------------------------------------
 
 

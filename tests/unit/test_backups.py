@@ -278,6 +278,13 @@ def test_the_status_keeps_what_is_known():
     assert json.loads(backups.updated_status("{cut", drill_ok=True))["last_backup"] == 0
 
 
+def test_the_status_keeps_the_problems_of_each_command():
+    text = backups.updated_status("", problems={"now": "full", "files": "key"})
+    told = json.loads(backups.updated_status(text, problems={"files": ""}))
+    assert told["problems"] == {"now": "full"}
+    assert "The last try has failed: full" in backups.table(CONTENTS, [], told, [], "/srv")
+
+
 # --- The host -----------------------------------------------------------------------------------
 
 CONFIG = {
