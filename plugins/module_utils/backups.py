@@ -32,6 +32,11 @@ PROBLEMS = (
         "a file of the repository is damaged",
     ),
     (
+        r"is not later than latest backup label|clock skew|TooSkewed|not yet valid|has expired",
+        "the clock of this host is or was wrong, or that of the repository is; or the certificate "
+        "of the repository has expired. timedatectl shows the clock of this host",
+    ),
+    (
         r"server version mismatch",
         "the database's server is newer than the client of this host: set "
         "backup_postgresql_version to the server's version, which a package source must offer as "

@@ -255,6 +255,8 @@ def judge_backup(report: Mapping[str, Any], now: float) -> list[Row]:
     wrong = ""
     if problems:
         wrong = f"the last try has failed: {'; '.join(problems)}"
+    elif last > now + HOUR:
+        wrong = f"the last backup is of {at(last)}, in the future: a clock is or was wrong"
     elif now - max(last, since) > BACKUP_AGE * HOUR:
         wrong = f"the last backup is older than {BACKUP_AGE} h" if last else "there is no backup"
     advice = "correct this, then run playbooks/backup.yml" if wrong else ""

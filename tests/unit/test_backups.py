@@ -229,6 +229,9 @@ def test_a_disk_without_room_is_refused():
     [
         ("Fatal: wrong password or no key found", "does not open"),
         ("ERROR: [031]: cipher header invalid", "does not open"),
+        ("ERROR: [047]: new backup label '20261127-120000F' is not later than latest backup label "
+         "'20271127-120000F'", "clock"),
+        ("x509: certificate has expired or is not yet valid", "clock"),
         ("ERROR: [029]: unable to load info file '/a/archive.info'", "does not open"),
         ("Is there a repository at the following location?", "no repository"),
         ("ERROR: [028]: backup and archive info files exist but do not match the database",

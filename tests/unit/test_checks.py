@@ -224,6 +224,14 @@ BACKUP = {
         ({"last_backup": 0, "since": NOW - 26 * 3600}, ["there is no backup"]),
         ({"problems": {"now": "the key\n"}}, ["the last try has failed: the key"]),
         ({"problems": {}}, []),
+        ({"last_backup": NOW + 60}, []),
+        (
+            {"last_backup": NOW + 86400},
+            [
+                f"the last backup is of {checks.at(NOW + 86400)}, in the future: a clock is or was "
+                "wrong"
+            ],
+        ),
         ({"last_drill": 0, "drill_ok": False}, ["no backup has been tested for 49 h"]),
         ({"last_drill": 0, "drill_ok": False, "since": NOW - 48 * 3600}, []),
         ({"last_drill": NOW - 50 * 3600}, ["no backup has been tested for 49 h"]),
