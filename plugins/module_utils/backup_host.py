@@ -1,9 +1,9 @@
 """Makes, lists, tests and restores the backups of a host, with pgBackRest and restic.
 
-The timers of the role C(backup) start this file as a program, and the module C(backup) imports it.
-It runs as root and does nothing with data itself: each tool runs in a transient unit of systemd
-with a sandbox, pgBackRest as the user of PostgreSQL, restic as a user that may read all files and
-write to its repository only. `backups` decides.
+`backup_command` is the program that the timers of the role C(backup) start; the module C(backup)
+imports this file. It runs as root and does nothing with data itself: each tool runs in a transient
+unit of systemd with a sandbox, pgBackRest as the user of PostgreSQL, restic as a user that may read
+all files and write to its repository only. `backups` decides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import os
 import pwd
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ STATE = Path("/var/lib/django_stack/backup")
 LIBRARY = Path("/usr/local/lib/django_stack")
 STEP = "django_stack-backup-step-"  # the beginning of the name of each transient unit
 DRILL = Path("/var/lib/postgresql/django_stack-drill")  # on the disk of the cluster, as a restore
+FILES, DUMP = "files", "database"  # tags of restic
 PGBACKREST = "/usr/bin/pgbackrest"
 POSTGRES = "postgres"
 READER = "django_stack-backup"  # runs restic
@@ -73,7 +73,6 @@ READS_ALL = {
     "AmbientCapabilities": "CAP_DAC_READ_SEARCH",
     "CapabilityBoundingSet": "CAP_DAC_READ_SEARCH",
     "EnvironmentFile": str(ETC / "restic.env"),  # systemd reads the key, no process list shows it
-    "SupplementaryGroups": POSTGRES,  # to read the SSH key
 }
 
 
@@ -82,23 +81,23 @@ class Busy(BackupError):
 
 
 class Host:
-    """The backups of one host, as /etc/django_stack/backup describes them."""
+    """The backups of a host with a cluster of its own; subclasses have their database elsewhere."""
 
-    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        """Read the description.
+    reads: dict[str, Any] = {"SupplementaryGroups": POSTGRES}  # to read the SSH key
 
-        Raises:
-            BackupError: the role backup has not run on this host.
-        """
-        try:
-            self.config = dict(config or json.loads((ETC / "config.json").read_text()))
-        except FileNotFoundError as error:
-            raise BackupError("This host makes no backups: run site.yml first") from error
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Read the description, the content of config.json."""
+        self.config = dict(config)
         self.name = str(self.config["name"])
         self.cluster = Path(self.config["cluster"])
         self.place = backups.place_of(str(self.config["repository"]), self.name)
         self.directories = [Path(each) for each in self.config["directories"]]
         self.files = [Path(each) for each in self.config["files"]]
+
+    @property
+    def data(self) -> Path:
+        """The directory whose disk the repository should not share."""
+        return self.cluster.parent
 
     # --- Steps -----------------------------------------------------------------------------------
 
@@ -154,7 +153,7 @@ class Host:
         cache = STATE / "cache"
         return self.step(
             f"files-{command}", READER, [*self.restic_line(), command, *options],
-            writes=[cache, *writes], limit=limit, kept=kept, properties=READS_ALL,
+            writes=[cache, *writes], limit=limit, kept=kept, properties={**READS_ALL, **self.reads},
             variables={"RESTIC_CACHE_DIR": str(cache), "GOGC": "20", "GOMAXPROCS": "1"},
         )  # fmt: skip
 
@@ -222,14 +221,18 @@ class Host:
     def record(self, **values: Any) -> None:  # noqa: ANN401 - the fields of backups.Status
         """Write values into status.json."""
         values["survives_disk"] = self.survives_disk()
-        self.write("status.json", backups.updated_status(self.read("status.json"), **values))
+        with self.locked("status", 60):
+            known = self.read("status.json")
+            text = backups.updated_status(known, **values)
+            if text != known:
+                self.write("status.json", text)
 
     def survives_disk(self) -> bool:
         """Return whether the repository is on another disk than the cluster."""
         if not self.place.directory:
             return True
         with suppress(OSError):
-            return os.stat(self.place.directory).st_dev != os.stat(self.cluster.parent).st_dev
+            return os.stat(self.place.directory).st_dev != os.stat(self.data).st_dev
         return False
 
     def status(self) -> dict[str, Any]:
@@ -245,9 +248,13 @@ class Host:
 
     def snapshots(self) -> tuple[backups.Snapshot, ...]:
         """Return the backups of the files."""
-        done = self.restic("snapshots", "--json", "--no-lock", "--host", self.name,
+        return backups.parse_snapshots(self.tagged(FILES))
+
+    def tagged(self, tag: str) -> str:
+        """Return what restic lists of a tag."""
+        done = self.restic("snapshots", "--json", "--no-lock", "--host", self.name, "--tag", tag,
                            limit=SHORT, kept=LISTING)  # fmt: skip
-        return backups.parse_snapshots(self.must(done, "The list of file backups"))
+        return self.must(done, "The list of file backups")
 
     def restores(self) -> list[dict[str, Any]]:
         """Return the restores of this host, the oldest first."""
@@ -262,7 +269,8 @@ class Host:
 
     def digest(self) -> str:
         """Return the digest of the description, after whose change the host is prepared again."""
-        described = [ETC / name for name in ("config.json", "pgbackrest.conf", "restic.env")]
+        names = ("config.json", "database.env", "pgbackrest.conf", "restic.env")
+        described = [path for path in (ETC / name for name in names) if path.exists()]
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in described]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -287,19 +295,35 @@ class Host:
         Raises:
             BackupError: the repositories cannot be made or opened.
         """
+        try:
+            self.prepare_database()
+            if self.restic("cat", "config", limit=SHORT).code:
+                done = self.restic("init", limit=SHORT)
+                self.must(done, "The preparation of the repository of the files")
+            there = self.has_backups()
+        except BackupError as error:
+            self.record(problems={"site.yml": str(error)})
+            raise
+        self.begin()
+        self.write("ready", self.digest())
+        return there
+
+    def begin(self) -> None:
+        """Start the timers, and the time after which a missing backup is a problem."""
+        self.start_timers()
+        since = self.status()["since"] or time.time()
+        self.record(since=since, problems={"site.yml": ""})
+
+    def prepare_database(self) -> None:
+        """Make the repository of the database, if there is none."""
         self.must(
             self.pgbackrest("stanza-create", "--log-level-console=warn", limit=SHORT),
             "The preparation of the repository of the database",
         )
-        if self.restic("cat", "config", limit=SHORT).code:
-            self.must(
-                self.restic("init", limit=SHORT), "The preparation of the repository of the files"
-            )
-        there = bool(self.contents().backups)
-        self.start_timers()
-        self.record()
-        self.write("ready", self.digest())
-        return there
+
+    def has_backups(self) -> bool:
+        """Return whether there is a backup already, so that the first one is not due."""
+        return bool(self.contents().backups)
 
     def take_database(self) -> None:
         """Back up the database, and remove what is older than the retention."""
@@ -323,10 +347,10 @@ class Host:
             if not changed:
                 # A new name and a removed one change the directory, new content the file.
                 find = ["/usr/bin/find", *paths, "-newerct", f"@{last:.6f}", "-print", "-quit"]
-                done = self.step("files-find", READER, find, properties=READS_ALL)
+                done = self.step("files-find", READER, find, properties={**READS_ALL, **self.reads})
                 changed = bool(done.output.strip())
             if changed:
-                options = ["--host", self.name, "--tag", "files", "--", *paths]
+                options = ["--host", self.name, "--tag", FILES, "--", *paths]
                 self.must(self.restic("backup", *options), "The backup of the files")
                 self.write("files", f"{begun:.6f}")
             return changed
@@ -340,11 +364,13 @@ class Host:
         days = int(self.config["keep_days"])
         with self.locked("files"):
             self.restic("unlock", limit=SHORT)  # removes locks of processes that have died
-            done = self.restic(
-                "forget", "--host", self.name, "--group-by", "host", "--keep-within", "2d",
-                "--keep-within-hourly", f"{days}d", "--keep-last", "1", "--prune",
-            )  # fmt: skip
-            self.must(done, "The removal of old backups of files")
+            for tag in (FILES, DUMP):  # their labels are apart, so each keeps its newest one
+                done = self.restic(
+                    "forget", "--host", self.name, "--tag", tag, "--group-by", "host",
+                    "--keep-within", "2d", "--keep-within-hourly", f"{days}d", "--keep-last", "1",
+                )  # fmt: skip
+                self.must(done, "The removal of old backups of files")
+            self.must(self.restic("prune"), "The removal of old backups of files")
 
     def take(self) -> None:
         """Make all backups now, so that the database and the files fit each other."""
@@ -445,14 +471,19 @@ class Host:
         """Return the table of all backups."""
         kept = [path for each in self.restores() for path in each.get("kept", [])]
         return backups.table(
-            self.contents(), self.snapshots(), self.status(), kept, str(self.config["repository"])
+            self.listable(), self.snapshots(), self.status(), kept, str(self.config["repository"])
         )
+
+    def listable(self) -> backups.Contents | None:
+        """Return the backups of the database; None if it is not backed up."""
+        return self.contents()
 
     # --- Restore ---------------------------------------------------------------------------------
 
-    def planned(self, to: str) -> backups.Plan:
-        """Choose the backups for a moment or a name."""
-        return backups.plan(to, self.contents(), self.snapshots(), self.restores(), time.time())
+    def planned(self, to: str, database: bool) -> backups.Plan:
+        """Choose the backups for a moment or a name, with those of the database or without."""
+        contents = self.listable() if database else None
+        return backups.plan(to, contents, self.snapshots(), self.restores(), time.time())
 
     def journal(self) -> dict[str, Any]:
         """Return the restore that was begun and has not ended; empty if there is none."""
@@ -463,8 +494,8 @@ class Host:
         """The directory of the restored cluster, until it takes its place."""
         return self.cluster.with_name(f"{self.cluster.name}.restoring")
 
-    def fetch(self, to: str) -> dict[str, Any]:
-        """Restore the database and the files beside those in use; return the journal.
+    def fetch(self, to: str, database: bool = True) -> dict[str, Any]:
+        """Restore the files, and the database, beside those in use; return the journal.
 
         Raises:
             BackupError: it is impossible, or another restore has to be completed first.
@@ -478,23 +509,28 @@ class Host:
                     "Complete it first: run playbooks/restore.yml with this restore_to"
                 )
             return begun
-        plan = self.planned(to)
-        if self.system() == self.contents().system:
-            # The last changes go to the archive, so that the moment before is not lost.
-            self.pgbackrest("check", "--archive-timeout=60", "--log-level-console=off", limit=SHORT)
-        backups.refuse_without_room(
-            plan.size, shutil.disk_usage(self.cluster.parent).free, str(self.cluster.parent)
-        )
+        plan = self.planned(to, database)
+        if plan.backup:
+            self._prepare_fetch(plan)
         journal = {
             "plan": vars(plan), "swapping": False, "at": time.time(),
             "kept": backups.stamp(time.time()),
         }  # fmt: skip
         self.write("restore.json", json.dumps(journal), 0o600)
         self._discard()
-        self._fetch_database(plan)
+        if plan.backup:
+            self._fetch_database(plan)
         if plan.snapshot:
             self._fetch_files(plan)
         return journal
+
+    def _prepare_fetch(self, plan: backups.Plan) -> None:
+        if self.system() == self.contents().system:
+            # The last changes go to the archive, so that the moment before is not lost.
+            self.pgbackrest("check", "--archive-timeout=60", "--log-level-console=off", limit=SHORT)
+        backups.refuse_without_room(
+            plan.size, shutil.disk_usage(self.cluster.parent).free, str(self.cluster.parent)
+        )
 
     def _fetch_database(self, plan: backups.Plan) -> None:
         self._make_directory(self.restoring)
@@ -561,6 +597,9 @@ class Host:
     def _discard(self) -> None:
         """Remove what an interrupted restore has fetched."""
         self._remove_cluster(self.restoring)
+        self._discard_files()
+
+    def _discard_files(self) -> None:
         for parent in self.parents():
             self.remove(self.staging(parent))
 
@@ -568,16 +607,31 @@ class Host:
         """Return the directory of the cluster from before a restore."""
         return self.cluster.with_name(f"{self.cluster.name}.before-{stamp}")
 
+    def exchange(self, journal: dict[str, Any]) -> None:
+        """Put the restored data in place of those in use.
+
+        Raises:
+            BackupError: the restored database does not work; the old one is in place again.
+        """
+        self.settle()
+        journal["swapping"] = True
+        self.write("restore.json", json.dumps(journal), 0o600)
+        if journal["plan"]["backup"]:
+            try:
+                self.exchange_database(journal)
+            except BackupError:
+                self._discard()
+                (STATE / "restore.json").unlink()
+                raise
+        self.exchange_files(journal)
+
     def exchange_database(self, journal: dict[str, Any]) -> None:
         """Put the restored cluster in place of the one in use, and wait until it has recovered.
 
         Raises:
             BackupError: it does not recover; the old one is in place again.
         """
-        self.settle()
         service, before = str(self.config["service"]), self.before(journal["kept"])
-        journal["swapping"] = True
-        self.write("restore.json", json.dumps(journal), 0o600)
         if self.restoring.exists():
             self._stop(service)
             if self.cluster.exists():
@@ -591,8 +645,6 @@ class Host:
                 self._move_cluster(self.cluster, self.restoring)
                 self._move_cluster(before, self.cluster)
                 units.systemctl("start", service, limit=REPLAY)
-            self._discard()
-            (STATE / "restore.json").unlink()
             raise
 
     def _stop(self, service: str) -> None:
@@ -641,21 +693,18 @@ class Host:
 
     def complete(self, journal: Mapping[str, Any]) -> str:
         """Write down the restore, and return what it has done."""
-        told = self.must(
-            self.sql("select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"), "The timeline"
-        )
         kept = [self.before(journal["kept"]), *(
             self.keeping(parent, journal["kept"]) for parent in self.parents()
         )]  # fmt: skip
         there = [str(path) for path in kept if path.exists()]
         entry = {
-            "at": time.time(), "to": journal["plan"]["to"], "timeline": int(told.strip(), 16),
+            "at": time.time(), "to": journal["plan"]["to"], "timeline": self.timeline(),
             "kept": there,
         }  # fmt: skip
         self.write("restores.json", json.dumps([*self.restores(), entry], indent=4) + "\n")
-        for parent in self.parents():
-            self.remove(self.staging(parent))
+        self._discard_files()
         (STATE / "restore.json").unlink()
+        there += [f"the backup {label}" for label in [journal.get("before")] if label]
         report = (
             f"{backups.Plan(**journal['plan']).report()} The state before is kept in "
             f"{', '.join(there) or 'no place'}."
@@ -667,6 +716,13 @@ class Host:
         # A backup of the new timeline, which later restores begin with.
         units.systemctl("start", "--no-block", NOW)
         return report
+
+    def timeline(self) -> int:
+        """Return the timeline on which the database is now; a restore has begun it."""
+        told = self.must(
+            self.sql("select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"), "The timeline"
+        )
+        return int(told.strip(), 16)
 
     def forget(self) -> list[str]:
         """Remove what earlier restores have kept or left; return the paths of what was kept."""
@@ -685,26 +741,3 @@ class Host:
         if removed:
             self.write("restores.json", json.dumps(entries, indent=4) + "\n")
         return removed
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run a command of the timers: `now`, `files` or `drill`."""
-    try:
-        host = Host()
-        if not host.read("ready"):
-            raise BackupError("The repository is not ready: run site.yml, which says why")
-        if arguments[0] == "files":
-            with suppress(Busy):
-                host.take_files(0, always=False)
-        elif arguments[0] == "drill":
-            print(host.drill())
-        else:
-            host.take()
-    except BackupError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

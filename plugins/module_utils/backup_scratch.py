@@ -1,8 +1,10 @@
 """Starts a restored cluster apart from the one in use, checks it, and prints what it found as JSON.
 
-It runs as the user of PostgreSQL in a transient unit, which ends all that it has started:
+With a dump it makes an empty cluster first, and loads the dump into it. It runs as the user that
+the cluster belongs to, in a transient unit, which ends all that it has started:
 
     python3 -m ...backup_scratch 17 /var/lib/postgresql/django_stack-drill/cluster
+    python3 -m ...backup_scratch 17 /var/lib/django_stack/backup/dump/cluster /.../database.dump
 """
 
 from __future__ import annotations
@@ -84,6 +86,37 @@ class Scratch:
             raise ScratchError(f"{database}: {done.stderr.strip()[-500:]}")
         return done.stdout.splitlines()
 
+    def initialise(self) -> None:
+        """Make an empty cluster, for a dump.
+
+        Raises:
+            ScratchError: this is impossible.
+        """
+        self.run("initdb", "--auth=peer", "--encoding=UTF8", "--no-locale", "--no-sync",
+                 f"--pgdata={self.cluster}")  # fmt: skip
+
+    def load(self, dump: Path) -> None:
+        """Load a dump.
+
+        Raises:
+            ScratchError: a part of it cannot be loaded.
+        """
+        self.psql("postgres", "create database dump template template0")
+        self.run("pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", "--dbname=dump",
+                 f"--host={self.own}", f"--port={PORT}", str(dump))  # fmt: skip
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run a program of PostgreSQL.
+
+        Raises:
+            ScratchError: it fails.
+        """
+        done = subprocess.run(
+            [str(self.programs / program), *arguments], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise ScratchError(f"{program}: {done.stderr.strip()[-800:]}")
+
     def wait(self, server: subprocess.Popen[bytes]) -> None:
         """Wait until the server has replayed the archive.
 
@@ -134,12 +167,21 @@ class Scratch:
 def main(arguments: Sequence[str]) -> int:
     """Check a cluster; print the result as the last line."""
     scratch = Scratch(arguments[0], Path(arguments[1]))
+    dumps = [Path(path) for path in arguments[2:]]
+    try:
+        if dumps:
+            scratch.initialise()
+    except ScratchError as error:
+        print(error, file=sys.stderr)
+        return 1
     with scratch.log.open("wb") as log:
         server = subprocess.Popen(
             scratch.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
     try:
         scratch.wait(server)
+        for dump in dumps:
+            scratch.load(dump)
         print(json.dumps(scratch.check()))
     except ScratchError as error:
         print(error, file=sys.stderr)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 FULL_EVERY = 6.5 * 86400  # a full backup each week; half a day less, because a timer varies
 ROOM = 1.1  # the part of the size of a backup that must be free before it is restored
@@ -22,7 +22,7 @@ WAL_NAME = re.compile(r"[0-9A-F]{24}\Z")
 MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?\Z"
 )
-LABEL = re.compile(r"\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?\Z")
+LABEL = re.compile(r"(\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?|[0-9a-f]{8})\Z")
 ROW = "{:<34} {:<14} {:<24} {:>9}  {}"
 # What the tools say, and what the operator should know and do.
 PROBLEMS = (
@@ -30,6 +30,25 @@ PROBLEMS = (
         r"ChecksumError|\[026\]|actual checksum|ciphertext verification|pg_amcheck finds damage"
         r"|repository contains errors|zst error",
         "a file of the repository is damaged",
+    ),
+    (
+        r"is not later than latest backup label|clock skew|TooSkewed|not yet valid|has expired",
+        "the clock of this host is or was wrong, or that of the repository is; or the certificate "
+        "of the repository has expired. timedatectl shows the clock of this host",
+    ),
+    (
+        r"server version mismatch",
+        "the database's server is newer than the client of this host: set "
+        "backup_postgresql_version to the server's version, which a package source must offer as "
+        "postgresql-client",
+    ),
+    (
+        r"password authentication failed|no pg_hba.conf entry",
+        "the server of the database refuses the login: check app_database",
+    ),
+    (
+        r"connection to server (at|on) .* failed|could not translate host name",
+        "the server of the database does not answer: check app_database",
     ),
     (
         r"DbConnectError|unable to find primary cluster",
@@ -149,6 +168,52 @@ def place_of(repository: str, name: str) -> Place:
     return Place(options, f"sftp:{parts.username}@{parts.hostname}:{path}/files", ssh=ssh)
 
 
+# --- A database on another server ----------------------------------------------------------------
+
+SCHEMES = ("postgresql", "postgres", "postgis", "psql", "pgsql")  # as django-environ has them
+LIBPQ_OPTIONS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "options"}
+# Entries of a dump that only the superuser of a server can restore, and that each database has.
+SUPERUSERS = re.compile(r" (COMMENT - (EXTENSION|SCHEMA public)|SCHEMA - public) ")
+
+
+def database_kind(url: str) -> str:
+    """Return how a database is backed up.
+
+    Args:
+        url: `local`, `none` or the URL of a database.
+
+    Returns:
+        `cluster` (of this host, by pgBackRest), `dump` (pg_dump), `none` (there is no database) or
+        `foreign` (not PostgreSQL: its server has to back it up).
+    """
+    if url in ("local", "none"):
+        return {"local": "cluster", "none": "none"}[url]
+    return "dump" if urlsplit(url).scheme in SCHEMES else "foreign"
+
+
+def libpq_environment(url: str) -> dict[str, str]:
+    """Return the environment in which PostgreSQL's programs reach the database of a URL.
+
+    Options that libpq does not know are Django's, and left out. Source: libpq, "Environment
+    Variables".
+    """
+    parts = urlsplit(url)
+    told = {
+        "PGHOST": parts.hostname or "", "PGPORT": str(parts.port or ""),
+        "PGUSER": unquote(parts.username or ""), "PGPASSWORD": unquote(parts.password or ""),
+        "PGDATABASE": unquote(parts.path.lstrip("/")), "PGCONNECT_TIMEOUT": "20",
+    }  # fmt: skip
+    for name, value in parse_qsl(parts.query):
+        if name in LIBPQ_OPTIONS:
+            told[f"PG{name.replace('_', '').upper()}"] = value
+    return {name: value for name, value in told.items() if value}
+
+
+def restorable(listed: str) -> str:
+    """Return the lines of `pg_restore --list` that the owner of a database can restore."""
+    return "".join(line for line in listed.splitlines(True) if not SUPERUSERS.search(line))
+
+
 # --- What there is --------------------------------------------------------------------------------
 
 
@@ -228,6 +293,31 @@ def parse_snapshots(text: str) -> tuple[Snapshot, ...]:
     return tuple(sorted(found, key=lambda each: each.begun))
 
 
+def parse_dumps(text: str) -> Contents:
+    """Return the dumps among what `restic snapshots --json` lists, the oldest first.
+
+    Each has a tag `bytes=` with its size.
+
+    Raises:
+        BackupError: it lists nothing that can be read.
+    """
+    try:
+        sizes = {
+            str(each["short_id"]): int(tag.partition("=")[2])
+            for each in json.loads(text[text.index("[") :]) or []
+            for tag in each.get("tags") or []
+            if tag.startswith("bytes=")
+        }
+    except (ValueError, LookupError, TypeError, AttributeError):
+        sizes = {}  # parse_snapshots says what is wrong
+    found = [
+        Backup(each.name, "dump", each.begun, each.begun, sizes[each.name], sizes[each.name], 0)
+        for each in parse_snapshots(text)
+        if each.name in sizes
+    ]
+    return Contents(tuple(found), 0)
+
+
 def _rfc3339(text: str) -> float:
     """Return a time of restic, whose nanoseconds datetime does not read."""
     found = re.fullmatch(r"(.*?)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
@@ -277,8 +367,9 @@ class Plan:
 
     Attributes:
         to: what the operator asked for.
-        kind: `time`, `immediate` (the end of a backup) or `default` (all that the archive holds).
-        backup: the label of the backup of the database.
+        kind: `time`, `immediate` (the end of a backup) or `default` (all that the archive holds);
+            `dump`, or `none` if the database stays as it is.
+        backup: the label of the backup of the database; empty if it stays as it is.
         moment: the time to which the database is restored.
         timeline: the timeline of the archive to follow.
         snapshot: the name of the backup of the files; empty if there is none.
@@ -306,7 +397,12 @@ class Plan:
 
     def report(self) -> str:
         """Return sentences on what the restore does."""
+        files = f"The files come from the backup {self.snapshot}, of {shown(self.snapshot_time)}"
+        if self.kind == "none":
+            return f"{files}. The database stays as it is."
         database = (
+            f"The database comes from the dump {self.backup}, of {shown(self.moment)}"
+            if self.kind == "dump" else
             f"The database comes from the backup {self.backup}, and its changes are replayed "
             + ("to the end of the archive" if self.kind == "default"
                else "to the end of the backup" if self.kind == "immediate"
@@ -314,16 +410,14 @@ class Plan:
         )  # fmt: skip
         if not self.snapshot:
             return f"{database}. No backup of the files is so old: they stay as they are."
-        age = max(0, round(self.moment - self.snapshot_time))
-        return (
-            f"{database}. The files come from the backup {self.snapshot}, of "
-            f"{shown(self.snapshot_time)}, {duration(age)} before the moment of the database."
-        )
+        age = round(self.moment - self.snapshot_time)
+        word = "before" if age >= 0 else "after"
+        return f"{database}. {files}, {duration(abs(age))} {word} the moment of the database."
 
 
 def plan(
     to: str,
-    contents: Contents,
+    contents: Contents | None,
     snapshots: Sequence[Snapshot],
     restores: Sequence[Mapping[str, Any]],
     now: float,
@@ -332,7 +426,7 @@ def plan(
 
     Args:
         to: a moment, the label of a backup of the database, or `latest`.
-        contents: the backups of the database.
+        contents: the backups of the database; None if the database stays as it is.
         snapshots: those of the files.
         restores: earlier restores of this host, each with `at` and the `timeline` that it began.
         now: the time.
@@ -340,6 +434,8 @@ def plan(
     Raises:
         BackupError: nothing leads there.
     """
+    if contents is None:
+        return _plan_files(to, snapshots, now)
     backups = contents.backups
     if not backups:
         raise BackupError("The repository holds no backup of the database")
@@ -361,13 +457,27 @@ def plan(
                 f"{shown(backups[0].ended)}"
             )
         chosen = before[-1]
+    if chosen.kind == "dump":
+        kind, moment = "dump", chosen.ended
     older = [each for each in snapshots if each.begun <= moment]
+    if kind == "dump":  # the files were backed up after it: each row of the dump finds its file
+        older += [each for each in snapshots if each.begun > moment][:1]
     return Plan(
         to=to, kind=kind, backup=chosen.label, moment=moment,
         timeline=_timeline(chosen, backups, restores, moment),
         snapshot=older[-1].name if older else "",
         snapshot_time=older[-1].begun if older else 0.0, size=chosen.size,
     )  # fmt: skip
+
+
+def _plan_files(to: str, snapshots: Sequence[Snapshot], now: float) -> Plan:
+    """Choose the backup of the files where the database stays as it is."""
+    named = [each for each in snapshots if each.name == to]
+    moment = named[0].begun if named else now if to == "latest" else parse_moment(to)
+    older = named or [each for each in snapshots if each.begun <= moment]
+    if not older:
+        raise BackupError(f"No backup of the files is from before {shown(moment)}")
+    return Plan(to, "none", "", moment, "", older[-1].name, older[-1].begun, 0)
 
 
 def _timeline(
@@ -447,16 +557,25 @@ def duration(seconds: float) -> str:
 
 
 def table(
-    contents: Contents,
+    contents: Contents | None,
     snapshots: Sequence[Snapshot],
     status: Mapping[str, Any],
     kept: Sequence[str],
     where: str,
 ) -> str:
-    """Return the table of all backups, and what can be restored."""
+    """Return the table of all backups, and what can be restored.
+
+    Args:
+        contents: the backups of the database; None if it is not backed up.
+        snapshots: those of the files.
+        status: the content of status.json.
+        kept: the paths that earlier restores have kept.
+        where: the repository.
+    """
+    listed = contents.backups if contents else ()
     verified = _verified(status)
     rows = [ROW.format("NAME", "WHAT", "TAKEN", "STORED", "VERIFIED")]
-    for backup in contents.backups:
+    for backup in listed:
         tested = backup.label == status.get("drill_backup")
         rows.append(
             ROW.format(
@@ -470,11 +589,12 @@ def table(
     for snapshot in snapshots[-SHOWN:]:
         rows.append(ROW.format(snapshot.name, "files", shown(snapshot.begun), "-", "-"))
     told = ["\n".join(row.rstrip() for row in rows)]
-    if contents.backups:
-        told.append(
-            f"You can restore the database to each moment since {shown(contents.backups[0].ended)}."
-        )
-    else:
+    told += [f"The last try has failed: {text}" for text in status.get("problems", {}).values()]
+    if listed and listed[0].kind == "dump":
+        told.append("You can restore the database to each of these dumps.")
+    elif listed:
+        told.append(f"You can restore the database to each moment since {shown(listed[0].ended)}.")
+    elif contents:
         told.append("There is no backup of the database yet.")
     if status.get("last_drill"):
         told.append(f"Drill of {shown(status['last_drill'])}: {status.get('drill_message', '')}")
@@ -504,8 +624,22 @@ def warning_of(status: Mapping[str, Any], where: str) -> str:
 
 @dataclass(frozen=True)
 class Status:
-    """The content of status.json, which monitoring reads."""
+    """The content of status.json, which monitoring reads.
 
+    Attributes:
+        since: since when this host makes backups.
+        problems: why the last try of a command has failed, by the name of the command.
+        last_backup: the time of the last backup of the database.
+        last_backup_bytes: what it needs in the repository.
+        last_drill: the time of the last test of a backup.
+        drill_ok: whether that found no damage.
+        drill_message: what that found.
+        drill_backup: the label of the tested backup.
+        survives_disk: whether the repository is on another disk than the data.
+    """
+
+    since: float = 0
+    problems: dict[str, str] = field(default_factory=dict)
     last_backup: float = 0
     last_backup_bytes: int = 0
     last_drill: float = 0
@@ -516,11 +650,17 @@ class Status:
 
 
 def updated_status(text: str, **values: Any) -> str:  # noqa: ANN401 - the fields of Status
-    """Return the text of status.json with new values; a damaged text counts as empty."""
+    """Return the text of status.json with new values; a damaged text counts as empty.
+
+    The values of `problems` are added to those that are known; an empty one ends a problem.
+    """
     try:
         old = json.loads(text or "{}")
     except ValueError:
         old = {}
     known = asdict(Status())
     kept = {key: old[key] for key in known if isinstance(old, dict) and key in old}
-    return json.dumps({**known, **kept, **values}, indent=4) + "\n"
+    told = {**known, **kept, **values}
+    problems = {**dict(kept.get("problems") or {}), **values.get("problems", {})}
+    told["problems"] = {name: text for name, text in problems.items() if text}
+    return json.dumps(told, indent=4) + "\n"

@@ -38,7 +38,8 @@ HOUR, LATELY, DAY = 3600, 900, 86400  # seconds
 OVERDUE = 900  # seconds that beat may be late with a task
 SENDING = "Sending due task"  # what beat logs before it sends a task; celery/beat.py
 UNSENT = "Message Error:|beat: Connection error:"  # and if it could not
-BACKUP_AGE = 25  # hours
+BACKUP_AGE, DRILL_AGE = 25, 49  # hours
+WAITING = 16  # WAL files of 16 MB that wait for the archive, which are too many
 SILENT = 600  # seconds without a look of the timer after which nobody watches
 CONNECTIONS = 90  # percent of PostgreSQL's connections
 SCARCE = 5  # percent of the RAM that must be left, free swap included
@@ -53,6 +54,12 @@ QUERY = """SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
     WHERE backend_type OPERATOR(pg_catalog.=) 'client backend'),
     pg_catalog.current_setting('max_connections'),
     (SELECT pg_catalog.sum(pg_catalog.pg_database_size(oid)) FROM pg_catalog.pg_database)"""
+ARCHIVE = """SELECT pg_catalog.current_setting('archive_mode'),
+    COALESCE(pg_catalog.date_part('epoch', last_archived_time), 0),
+    COALESCE(pg_catalog.date_part('epoch', last_failed_time), 0),
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_ls_archive_statusdir()
+     WHERE name OPERATOR(pg_catalog.~~) '%.ready')
+    FROM pg_catalog.pg_stat_archiver"""
 
 Description = Mapping[str, Any]
 Memory = dict[str, Any]
@@ -203,6 +210,23 @@ def judge_database(printed: str) -> Row:
                "SELECT * FROM pg_stat_activity; raise postgresql_max_connections")  # fmt: skip
 
 
+def judge_archive(printed: str, now: float) -> list[Row]:
+    """Judge what PostgreSQL has answered to ARCHIVE: whether its changes (WAL) are archived."""
+    mode, *numbers = printed.strip().split("|")
+    archived, failed, waiting = (float(number) for number in numbers)
+    if mode == "off":
+        return []
+    told = f"{span(now - archived)} ago" if archived else "nothing yet"
+    told += f", {waiting:.0f} WAL files wait" if waiting else ""
+    wrong = ""
+    if failed > archived:
+        wrong = f"PostgreSQL cannot archive its changes, {waiting:.0f} WAL files wait"
+    elif waiting >= WAITING:
+        wrong = f"the archive is behind: {waiting:.0f} WAL files wait"
+    advice = "/var/log/postgresql says why; the changes fill the disk of PostgreSQL meanwhile"
+    return [Row("archive", told, wrong, advice if wrong else "")]
+
+
 def judge_disk(path: str, seen: os.statvfs_result, limit: int) -> Row:
     """Judge a file system; its percentage is that of df."""
     used = seen.f_blocks - seen.f_bfree
@@ -233,14 +257,26 @@ def judge_memory(text: str) -> Row:
 def judge_backup(report: Mapping[str, Any], now: float) -> list[Row]:
     """Judge the report of the role backup."""
     last, drill = float(report.get("last_backup") or 0), float(report.get("last_drill") or 0)
+    since = float(report.get("since") or 0)  # a new host has made neither
+    problems = [clean(text) for text in dict(report.get("problems") or {}).values()]
     told = (
         f"{span(now - last)} ago, {size(report.get('last_backup_bytes') or 0)}" if last else "none"
     )
     told += "" if report.get("survives_disk") else "; it does not survive this disk"
-    rows = [Row("backup", told)]
-    if now - last > BACKUP_AGE * HOUR:
+    wrong = ""
+    if problems:
+        wrong = f"the last try has failed: {'; '.join(problems)}"
+    elif last > now + HOUR:
+        wrong = f"the last backup is of {at(last)}, in the future: a clock is or was wrong"
+    elif now - max(last, since) > BACKUP_AGE * HOUR:
         wrong = f"the last backup is older than {BACKUP_AGE} h" if last else "there is no backup"
-        rows = [Row("backup", told, wrong, "playbooks/backup.yml says why it fails")]
+    advice = "correct this, then run playbooks/backup.yml" if wrong else ""
+    rows = [Row("backup", told, wrong, advice)]
+    if now - max(drill, since) > DRILL_AGE * HOUR:
+        told = f"{span(now - drill)} ago" if drill else "none"
+        wrong = f"no backup has been tested for {DRILL_AGE} h"
+        advice = "journalctl -u django_stack-backup@drill, and systemctl list-timers"
+        return [*rows, Row("drill", told, wrong, advice)]
     if not drill:
         return rows
     said = clean(report.get("drill_message", ""))
@@ -438,18 +474,19 @@ def look_units(
     return [*rows, *judge_failed(words, names)], left
 
 
-def look_database(port: int) -> list[Row]:
+def look_database(port: int, now: float) -> list[Row]:
     """Ask PostgreSQL on this host."""
     (*_, psql) = sorted(Path("/usr/lib/postgresql").glob("*/bin/psql"))
     done = units.run(
         ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--",
          str(psql), "--no-psqlrc", "--tuples-only", "--no-align", f"--port={port}",
-         "--dbname=postgres", f"--command={QUERY}"], 10,
+         "--dbname=postgres", f"--command={QUERY}", f"--command={ARCHIVE}"], 10,
     )  # fmt: skip
     if done.code:
         wrong = f"PostgreSQL does not answer: {clean(done.output)}"
         return [Row("database", "no answer", wrong, "journalctl -u 'postgresql@*'")]
-    return [judge_database(done.output)]
+    database, archive = done.output.strip().splitlines()
+    return [judge_database(database), *judge_archive(archive, now)]
 
 
 def look_queue(
@@ -592,7 +629,7 @@ def look(
     if description["queues"] and description["environment_file"]:
         checks["queue"] = all_queues
     if description["postgresql_port"]:
-        checks["database"] = lambda: look_database(description["postgresql_port"])
+        checks["database"] = lambda: look_database(description["postgresql_port"], now)
     checks["disks"] = lambda: look_disks(description["disk_percent"])
     checks["memory"] = lambda: [judge_memory(Path("/proc/meminfo").read_text())]
     if names:

@@ -11,6 +11,8 @@ description:
   - A restore has two calls. V(fetched) restores the cluster and the directories beside those in
     use. V(exchanged) moves them to their places and keeps the old ones. A call that was interrupted
     is repeated. If the restored cluster does not start, the old one is in place again.
+  - A database on another server is dumped by pg_dump, and its content is replaced in one
+    transaction. The state before is a dump in the repository.
   - pgBackRest runs as the user of PostgreSQL and restic as a user that may read all files; each in
     a transient unit of systemd with a sandbox.
 options:
@@ -33,6 +35,12 @@ options:
         of a backup of the database, or V(latest).
     type: str
     default: ""
+  database:
+    description:
+      - For O(state=fetched), whether the database is restored too; else only the files. O(to) can
+        then be the name of a backup of files.
+    type: bool
+    default: true
 author:
   - The engineers of django_stack
 attributes:
@@ -68,11 +76,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import backups, trees, units
-from ansible_collections.clink.django_stack.plugins.module_utils.backup_host import (
-    NOW,
-    STATE,
-    Host,
-)
+from ansible_collections.clink.django_stack.plugins.module_utils.backup_command import this_host
+from ansible_collections.clink.django_stack.plugins.module_utils.backup_host import NOW, STATE
 from ansible_collections.clink.django_stack.plugins.module_utils.backups import BackupError
 
 SOON = "3min"
@@ -84,22 +89,28 @@ class Call:
     def __init__(self, module: AnsibleModule) -> None:
         """Read the description of the backups."""
         self.module, self.given = module, module.params
-        self.host = Host()
+        self.host = this_host()
 
     def ready(self) -> dict[str, Any]:
         """Create what the backups need, and say what they do not protect from."""
         due = self.host.read("ready") != self.host.digest()
+        due = due or "site.yml" in self.host.status()["problems"]
         stopped = [] if due else self.host.stopped_timers()
         if not self.module.check_mode:
             if due:
                 due = self.prepare()
             elif stopped:
-                self.host.start_timers()
+                self.host.begin()
         warning = backups.warning_of(
             {"survives_disk": self.host.survives_disk()}, str(self.host.config["repository"])
         )
         if warning:
             self.module.warn(warning.strip())
+        if self.host.config["database"] == "foreign":
+            self.module.warn(
+                "Only the files are backed up: backup_database is not PostgreSQL, and its server "
+                "has to make its backups."
+            )
         return {"changed": due or bool(stopped), "report": ""}
 
     def prepare(self) -> bool:
@@ -133,10 +144,10 @@ class Call:
         """Restore beside what is in use."""
         to = self.given["to"].strip()
         if self.module.check_mode:
-            plan = self.host.planned(to)
+            plan = self.host.planned(to, self.given["database"])
             return {"changed": True, "report": f"{plan.report()} Nothing was done."}
         with self.host.locked("files"), self.host.locked("database"):
-            journal = self.host.fetch(to)
+            journal = self.host.fetch(to, self.given["database"])
             if not journal["swapping"]:
                 self.give(journal)
         return {"changed": True, "report": backups.Plan(**journal["plan"]).report()}
@@ -155,8 +166,7 @@ class Call:
             journal = self.host.journal()
             if not journal:
                 raise BackupError("Nothing was restored that could be put in place")
-            self.host.exchange_database(journal)
-            self.host.exchange_files(journal)
+            self.host.exchange(journal)
             return {"changed": True, "report": self.host.complete(journal)}
 
     def forgotten(self) -> dict[str, Any]:
@@ -177,6 +187,7 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "required": True, "choices": states},
             "to": {"type": "str", "default": ""},
+            "database": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

@@ -229,6 +229,9 @@ def test_a_disk_without_room_is_refused():
     [
         ("Fatal: wrong password or no key found", "does not open"),
         ("ERROR: [031]: cipher header invalid", "does not open"),
+        ("ERROR: [047]: new backup label '20261127-120000F' is not later than latest backup label "
+         "'20271127-120000F'", "clock"),
+        ("x509: certificate has expired or is not yet valid", "clock"),
         ("ERROR: [029]: unable to load info file '/a/archive.info'", "does not open"),
         ("Is there a repository at the following location?", "no repository"),
         ("ERROR: [028]: backup and archive info files exist but do not match the database",
@@ -276,6 +279,13 @@ def test_the_status_keeps_what_is_known():
     told = json.loads(text)
     assert (told["last_backup"], told["last_backup_bytes"], told["drill_ok"]) == (5.0, 7, True)
     assert json.loads(backups.updated_status("{cut", drill_ok=True))["last_backup"] == 0
+
+
+def test_the_status_keeps_the_problems_of_each_command():
+    text = backups.updated_status("", problems={"now": "full", "files": "key"})
+    told = json.loads(backups.updated_status(text, problems={"files": ""}))
+    assert told["problems"] == {"now": "full"}
+    assert "The last try has failed: full" in backups.table(CONTENTS, [], told, [], "/srv")
 
 
 # --- The host -----------------------------------------------------------------------------------

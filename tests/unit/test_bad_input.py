@@ -405,6 +405,7 @@ BAD = {
         ["backup.example.com ssh-ed25519 AAAA"], ["AAAA"], ["ssh-rsa AAAA\nx"], None,
         "ssh-ed25519 AAAA",
     ],
+    "backup_database": ["", "db.example.com", "remote", None, ["local"]],
     "backup_cluster": ["/var/lib/postgresql", "main", "/var/lib/postgresql/17/../main", None],
     "backup_postgresql_version": ["9.6", "new", None],
     "backup_pgbackrest_version": ["new", "2", "2.x", None],

@@ -317,13 +317,47 @@ BACKUP = {
         ({"last_backup": NOW - 24.9 * 3600}, []),
         ({"last_backup": NOW - 25.1 * 3600}, ["the last backup is older than 25 h"]),
         ({"last_backup": 0}, ["there is no backup"]),
-        ({"last_drill": 0, "drill_ok": False}, []),
+        ({"last_backup": 0, "since": NOW - 3600}, []),
+        ({"last_backup": 0, "since": NOW - 26 * 3600}, ["there is no backup"]),
+        ({"problems": {"now": "the key\n"}}, ["the last try has failed: the key"]),
+        ({"problems": {}}, []),
+        ({"last_backup": NOW + 60}, []),
+        (
+            {"last_backup": NOW + 86400},
+            [
+                f"the last backup is of {checks.at(NOW + 86400)}, in the future: a clock is or was "
+                "wrong"
+            ],
+        ),
+        ({"last_drill": 0, "drill_ok": False}, ["no backup has been tested for 49 h"]),
+        ({"last_drill": 0, "drill_ok": False, "since": NOW - 48 * 3600}, []),
+        ({"last_drill": NOW - 50 * 3600}, ["no backup has been tested for 49 h"]),
         ({"drill_ok": False, "drill_message": "x\ny"}, ["the last drill has failed: x y"]),
     ],
 )
 def test_the_backup(changes, wrong):
     rows = checks.judge_backup(BACKUP | changes, NOW)
     assert [row.wrong for row in rows if row.wrong] == wrong
+
+
+@pytest.mark.parametrize(
+    ("printed", "wrong"),
+    [
+        (f"on|{NOW - 30}|0|0\n", ""),
+        (f"on|{NOW - 30}|{NOW - 90}|1", ""),
+        ("on|0|0|1", ""),
+        (f"on|{NOW - 90}|{NOW - 30}|3", "cannot archive its changes, 3 WAL files wait"),
+        (f"on|0|{NOW - 30}|1", "cannot archive"),
+        (f"on|{NOW - 90}|0|16", "is behind"),
+    ],
+)
+def test_the_archive(printed, wrong):
+    (row,) = checks.judge_archive(printed, NOW)
+    assert wrong in row.wrong and bool(row.wrong) == bool(row.advice) == bool(wrong)
+
+
+def test_a_database_without_an_archive_has_no_row():
+    assert checks.judge_archive("off|0|0|0", NOW) == []
 
 
 def test_a_backup_on_the_same_disk_is_told():

@@ -15,6 +15,7 @@ import jinja2
 import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
+from ansible_collections.clink.django_stack.plugins.module_utils import backups
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import (
     dotenv_text,
     environment_text,
@@ -141,6 +142,13 @@ TEMPLATES = {
 SHARED = {path.name for path in (ROOT / "templates").glob("*.j2")}
 
 
+OTHERS = {
+    "environment": "{{ __app_environment }}",
+    "login": "{{ __backup_login_files[__backup_database.kind] }}",
+    "packages": "{{ __backup_apt_packages }}",
+}
+
+
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """Texts by host, role and file, and the process environment as "environment"."""
@@ -156,7 +164,7 @@ def rendered(tmp_path_factory):
     told = play(
         tmp_path_factory.mktemp("rendered"),
         SETS,
-        [{"ansible.builtin.debug": {"msg": msg | {"environment": "{{ __app_environment }}"}}}],
+        [{"ansible.builtin.debug": {"msg": msg | OTHERS}}],
     )
     assert not told.failed
     return told.said
@@ -186,8 +194,7 @@ def test_every_file_has_a_reader(rendered):
         "backup/backup.service", "backup/drill.timer", "backup/files.timer", "backup/now.timer",
         "backup/pgbackrest.conf", "backup/restic.env", "backup/sysusers.conf",
         "backup/tmpfiles.conf",
-        "app/manage", "app/run", "app/slice", "app/sysusers.conf", "app/tmpfiles.conf",
-        "environment",
+        *OTHERS, "app/manage", "app/run", "app/slice", "app/sysusers.conf", "app/tmpfiles.conf",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/issue", "exporters/drop-in.conf", "exporters/environment",
@@ -206,7 +213,7 @@ def test_every_file_has_a_reader(rendered):
 
 def test_nothing_is_left_to_render(texts):
     for name, text in texts.items():
-        if name != "environment":
+        if name not in OTHERS:
             assert "{{" not in text and "{%" not in text, name
             assert "Ansible managed" in text, name
             assert text.endswith("\n"), name
@@ -439,6 +446,18 @@ def test_the_repository_of_the_backups(rendered):
     assert told["repo1-sftp-private-key-file"] == "/etc/django_stack/backup/ssh_key"
     assert "AWS_ACCESS" not in rendered["nasty"]["backup/restic.env"]
     assert "/srv/x" not in rendered["nasty"]["backup/tmpfiles.conf"]
+
+
+def test_the_login_of_a_managed_database(rendered):
+    (file,) = rendered["managed"]["login"]
+    assert (file["dest"], file["mode"]) == ("/etc/django_stack/backup/database.env", "0600")
+    assert file["secret"] is True
+    login = backups.libpq_environment(SETS["managed"]["app_database"])
+    assert f'PGPASSWORD="{login["PGPASSWORD"]}"' in file["content"].splitlines()
+    assert "postgresql-client-17" in rendered["managed"]["packages"]
+    assert "postgres" not in rendered["managed"]["backup/tmpfiles.conf"]
+    assert "pgbackrest" in rendered["minimal"]["packages"]
+    assert rendered["none"]["packages"] == ["restic", "openssh-client"]
 
 
 def test_pgbackrest_accepts_its_options(rendered, parser, tmp_path):

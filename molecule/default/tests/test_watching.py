@@ -113,7 +113,8 @@ def well(host, door, look, probe):
 def ill(host, door, look, probe, well):
     """Make all troubles, and return what is said of them; end them."""
     given = json.loads(host.file(DESCRIPTION).content_string)
-    report = {"last_backup": time.time() - 25.1 * 3600, "last_backup_bytes": 1, "drill_ok": True}
+    report = {"last_backup": time.time() - 25.1 * 3600, "last_backup_bytes": 1, "drill_ok": True,
+              "last_drill": time.time()}  # fmt: skip
     write(host, BACKUP, json.dumps(report))
     write(host, DESCRIPTION, json.dumps(
         given | {"disk_percent": 1, "certificate_names": ["old.example.com"]}
