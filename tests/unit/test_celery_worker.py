@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 PROGRAM = Path(__file__).parents[2] / "roles/celery_worker/files/celery_worker.py"
-PUBLISHER = {"cmd": "lpush", "db": "0"}
+PUBLISHER = {"cmd": "lpush", "db": "0", "psub": "0"}
 
 
 @pytest.fixture
@@ -22,14 +22,14 @@ def program():
 class Broker:
     """Kombu's connection, channel and QoS, as far as the program uses them."""
 
-    def __init__(self, kind="redis", hostname="127.0.0.1", clients=(), channels=(), held=None):
+    def __init__(self, kind="redis", hostname="127.0.0.1", clients=(), held=None):
         self.transport = SimpleNamespace(driver_type=kind)
-        self.hostname, self.clients, self.channels, self.held = hostname, clients, channels, held
+        self.hostname, self.clients, self.held = hostname, clients, held
         self.default_channel, self.qos, self.client = self, self, self
         self.unacked_key = "unacked"
         self.connection_pool = SimpleNamespace(connection_kwargs={"db": 0})
         self.amqp = SimpleNamespace(TaskConsumer=lambda channel: self.done.append("declared"))
-        self.done, self.limits, self.asked = [], {}, ""
+        self.done, self.limits, self.asked = [], {}, False
 
     def connection_for_read(self, transport_options):
         self.limits = transport_options
@@ -46,11 +46,8 @@ class Broker:
         return self.held or {}
 
     def client_list(self):
+        self.asked = True
         return [PUBLISHER, *self.clients]
-
-    def pubsub_channels(self, pattern):
-        self.asked = pattern
-        return self.channels
 
     def restore_by_tag(self, tag):
         self.done.append(tag)
@@ -67,15 +64,14 @@ def test_the_tasks_of_a_dead_worker_are_returned_once(program):
     broker = Broker(held=HELD)
     assert program.recover(broker) == 2
     assert broker.done == ["declared", b"one", b"three", "closed"]
-    assert broker.asked == "*/0.*pidbox*"
     assert 0 < broker.limits["socket_timeout"] <= 5
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"clients": [{"cmd": "brpop", "db": "0"}]},
-        {"channels": [b"/0.celery.pidbox"]},
+        {"clients": [PUBLISHER | {"cmd": "brpop"}]},
+        {"clients": [PUBLISHER | {"psub": "1"}]},
         {"kind": "amqp"},
         {"hostname": "redis.example.com"},
         {"hostname": None},
@@ -88,13 +84,15 @@ def test_the_tasks_of_another_worker_stay(program, other):
 
 
 def test_a_worker_of_another_database_does_not_matter(program):
-    assert program.recover(Broker(held=HELD, clients=[{"cmd": "brpop", "db": "1"}])) == 2
+    assert (
+        program.recover(Broker(held=HELD, clients=[PUBLISHER | {"cmd": "brpop", "db": "1"}])) == 2
+    )
 
 
 def test_without_tasks_nothing_is_asked(program):
     broker = Broker()
     assert program.recover(broker) == 0
-    assert broker.asked == ""
+    assert not broker.asked
 
 
 def test_an_error_reaches_celery_which_logs_it(program):

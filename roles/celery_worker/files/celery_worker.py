@@ -28,12 +28,10 @@ logger = logging.getLogger("celery.worker.django_stack")
 def is_alone(client: Any, database: int) -> bool:  # noqa: ANN401 - a client of the project's redis-py
     """Return whether no worker is connected to a database of Redis.
 
-    A worker waits for tasks with BRPOP, and subscribes to a channel for remote control.
+    A worker waits for tasks with BRPOP, and subscribes to a pattern of channels for remote control.
     """
-    for each in client.client_list():
-        if each["cmd"] == "brpop" and each["db"] == str(database):
-            return False
-    return not client.pubsub_channels(f"*/{database}.*pidbox*")
+    here = [each for each in client.client_list() if each["db"] == str(database)]
+    return not any(each["cmd"] == "brpop" or each["psub"] != "0" for each in here)
 
 
 def is_first(text: bytes | str) -> bool:
