@@ -197,7 +197,8 @@ def test_every_file_has_a_reader(rendered):
         "monitor/monitor.service", "monitor/monitor.timer",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
-        "redis/redis.conf", "sshd/sshd.conf",
+        "rabbitmq/drop-in.conf", "rabbitmq/epmd.conf", "rabbitmq/rabbitmq-env.conf",
+        "rabbitmq/rabbitmq.conf", "redis/redis.conf", "sshd/sshd.conf",
     }  # fmt: skip
     assert set(rendered["example"]) == read
 
@@ -456,7 +457,7 @@ def test_systemd_accepts_the_backups(texts, verify):
     assert verify(units) == (0, "")
 
 
-@pytest.mark.parametrize("role", ["nginx", "postgresql", "redis"])
+@pytest.mark.parametrize("role", ["nginx", "postgresql", "rabbitmq", "redis"])
 def test_systemd_accepts_the_drop_ins(texts, verify, role):
     service = "[Service]\nExecStart=/bin/true\n" + texts[f"{role}/drop-in.conf"]
     assert verify({"server.service": service}) == (0, "")
