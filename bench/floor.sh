@@ -152,7 +152,7 @@ requirepass $redis_password
 maxmemory $(size $((ram / 10)) 64 1048576)mb
 maxmemory-policy noeviction
 appendonly yes
-appendfsync always
+appendfsync everysec
 save ""
 END
 run "postgresql@$pg-main.service" redis-server.service

@@ -22,6 +22,7 @@ APPLICATION = {
     "app_domains": "[clinic.example.com]",
 }
 EXAMPLES = {
+    "rabbitmq_password": '"{{ vault_rabbitmq_password }}"',
     "redis_password": '"{{ vault_redis_password }}"',
     "certificate_names": "{clinic.example.com: [clinic.example.com]}",
     "nginx_site": "psychology_clinic",

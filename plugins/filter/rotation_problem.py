@@ -78,6 +78,11 @@ GIVEN = {
         "run playbooks/deploy.yml again."
     ),
 }
+RABBITMQ = (
+    "app_broker is rabbitmq, which knows one password at a time. Remove the file broker_password "
+    "from the directory app_secrets and run site.yml: RabbitMQ and the services restart with a new "
+    "password. Tasks stay in their queues; publishing one fails meanwhile, for some seconds."
+)
 
 
 def rotation_problem(secret: str, database: str, broker: str, given: bool, check_mode: bool) -> str:
@@ -99,6 +104,8 @@ def rotation_problem(secret: str, database: str, broker: str, given: bool, check
         server = database if variable == "app_database" else broker
         if server == "none":
             return f"{variable} is none, so it has no password."
+        if server == "rabbitmq":
+            return RABBITMQ
         if server != "local":
             return f"{variable} is on another server. {advice}"
     return GIVEN.get(secret, "") if given else ""

@@ -1,8 +1,13 @@
-"""A hint for each step of a deploy, and whether a failure of the step is the release's fault."""
+"""What to correct: hints for the steps of a deploy, and warnings about Celery's settings.
+
+HINTS also says whether a failure of a step is the release's fault.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LINES = 20  # of what a step printed, the last
 WIDTH = 500  # characters of a line, the last
@@ -89,6 +94,54 @@ HINTS: dict[str, tuple[bool, str]] = {
 def blames_release(step: str) -> bool:
     """Return whether a release is to blame for a step that failed."""
     return HINTS.get(step, (True, ""))[0]
+
+
+HOUR = 3600  # seconds; kombu's default of visibility_timeout
+EARLY = (
+    "A task is lost if its worker dies while the task runs. Set task_acks_late and "
+    "task_reject_on_worker_lost to True in Celery's settings. The cost: such a task runs again, so "
+    "each task must be safe to run twice."
+)
+LONG = (
+    "A task of a worker that has died may wait for visibility_timeout, {} s, before another worker "
+    "gets it. Set broker_transport_options to {{'visibility_timeout': 300}} in Celery's settings. "
+    "The cost: a task that takes longer than that runs twice, and so does a task with a longer "
+    "countdown, eta or retry delay."
+)
+CLASSIC = (
+    "The queues in RabbitMQ are classic ones: a task that kills its worker each time comes back "
+    "without end. Set task_default_queue_type to 'quorum' in Celery's settings (Celery 5.5 or "
+    "later). The cost: more memory, and an existing queue must be deleted once."
+)
+UNCONFIRMED = (
+    "A task is lost if RabbitMQ dies before it has read the task. Set broker_transport_options to "
+    "{'confirm_publish': True} in Celery's settings. The cost: each publish waits for the disk, "
+    "some milliseconds."
+)
+
+
+def celery_warnings(told: Mapping[str, Any], silenced: Iterable[str]) -> list[str]:
+    """Return what an operator should know of Celery's settings: which of them can lose tasks.
+
+    Args:
+        told: what `releases.celery` returns.
+        silenced: the project's SILENCED_SYSTEM_CHECKS, which can name a warning.
+    """
+    if not told:
+        return []
+    seconds = HOUR if told["visibility_timeout"] is None else told["visibility_timeout"]
+    redis, rabbitmq = told["transport"] == "redis", told["transport"] == "amqp"
+    found = {
+        "django_stack.W001": EARLY if not told["acks_late"] else "",
+        "django_stack.W002": LONG.format(seconds) if redis and seconds >= HOUR else "",
+        "django_stack.W003": CLASSIC if rabbitmq and not told["quorum"] else "",
+        "django_stack.W004": UNCONFIRMED if rabbitmq and not told["confirms"] else "",
+    }
+    return [
+        f"{text} If you want it so, add {name} to SILENCED_SYSTEM_CHECKS."
+        for name, text in found.items()
+        if text and name not in silenced
+    ]
 
 
 def explain(

@@ -37,6 +37,7 @@ ENTRY_WORDS = ("revision", "at", "state", "packages", "until")
 ROW = "{:<20} {:<11} {:<23} {:<24} {:>7}  {}"
 MIGRATION = re.compile(r"[A-Za-z0-9_.]{1,300}\Z")
 CHECK = re.compile(r"[A-Za-z0-9_.]{1,100}\Z")
+TRANSPORT = re.compile(r"[a-z0-9_]{1,30}\Z")
 
 
 class ReleaseError(Exception):
@@ -301,9 +302,35 @@ def report(text: str) -> dict[str, Any]:
 
     return {
         "debug": told.get("debug") is True,
+        "celery": celery(told.get("celery")),
         "warnings": words("warnings", CHECK),
+        "silenced": words("silenced", CHECK),
         "migrated": words("migrated", MIGRATION),
         "behind": words("behind", MIGRATION),
+    }
+
+
+def celery(told: object) -> dict[str, Any]:
+    """Return the part of a report that is about Celery, in a form that is safe.
+
+    Args:
+        told: what the function `delivery` of prepare.py returns; nothing where there is no Celery.
+
+    Returns:
+        `transport`, kombu's name for the kind of the broker; `acks_late`, `quorum` and `confirms`,
+        each whether it is so; `visibility_timeout`, in seconds, None where it is not set. Empty if
+        there is no Celery.
+    """
+    if not isinstance(told, dict) or not isinstance(told.get("transport"), str):
+        return {}
+    if not TRANSPORT.match(told["transport"]):
+        return {}
+    seconds = told.get("visibility_timeout")
+    known = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    return {
+        "transport": told["transport"],
+        **{name: told.get(name) is True for name in ("acks_late", "quorum", "confirms")},
+        "visibility_timeout": seconds if known else None,
     }
 
 

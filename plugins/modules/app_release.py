@@ -352,7 +352,7 @@ class Deploy:
         return {"release": name, "live": request["live"], "due": True, "changed": changed}
 
     def warn(self, told: dict[str, Any]) -> None:
-        """Pass on what Django warns of."""
+        """Pass on what Django warns of, and which settings of Celery can lose tasks."""
         if told.get("warnings"):
             self.module.warn(f"Django's check --deploy warns of {', '.join(told['warnings'])}.")
         if told.get("debug"):
@@ -360,6 +360,9 @@ class Deploy:
                 "DEBUG is on in the project's settings: set the variable that they read in "
                 "app_environment."
             )
+        silenced = told.get("silenced", [])
+        for each in release_hints.celery_warnings(told.get("celery", {}), silenced):
+            self.module.warn(each)
 
     @contextmanager
     def opened(self, name: str, new: bool) -> Iterator[tuple[str, ...]]:

@@ -339,10 +339,17 @@ def test_too_little_memory_is_a_warning_before_a_release_is_built(call, monkeypa
 
 
 def test_what_django_warns_of_is_passed_on(call, fake):
-    fake.report = {"warnings": ["security.W004"], "debug": True, "migrated": ["a.0001_x"]}
+    celery = {
+        "transport": "redis", "acks_late": True, "quorum": False, "confirms": False,
+        "visibility_timeout": None,
+    }  # fmt: skip
+    fake.report = {
+        "warnings": ["security.W004"], "debug": True, "migrated": ["a.0001_x"], "celery": celery,
+    }  # fmt: skip
     call("requested")
     told = call("prepared", steps=["check", "migrate"])
-    assert len(told["warnings"]) == 2
+    assert len(told["warnings"]) == 3
+    assert "visibility_timeout, 3600 s" in told["warnings"][2]
     assert "security.W004" in told["warnings"][0]
     assert "DEBUG is on" in told["warnings"][1]
     call("active")

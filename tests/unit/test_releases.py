@@ -402,7 +402,13 @@ def test_the_table_leaves_out_what_is_long_gone():
 
 # --- What the application's own processes print ---------------------------------------------------
 
-NOTHING = {"debug": False, "warnings": [], "migrated": [], "behind": []}
+NOTHING = {
+    "debug": False, "celery": {}, "warnings": [], "silenced": [], "migrated": [], "behind": [],
+}  # fmt: skip
+CELERY = {
+    "transport": "redis", "acks_late": True, "quorum": False, "confirms": False,
+    "visibility_timeout": 30,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -422,7 +428,7 @@ def test_what_is_no_report_reports_nothing(text):
         ["app.0001_x\n"], [""], ["x" * 301], ["--option"], ["ä"],
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("key", ["warnings", "migrated", "behind"])
+@pytest.mark.parametrize("key", ["warnings", "silenced", "migrated", "behind", "celery"])
 def test_a_report_of_another_form_is_left_out(key, value):
     assert releases.report(json.dumps({key: value})) == NOTHING
 
@@ -436,8 +442,46 @@ def test_a_report_is_the_last_line_and_no_more_than_is_known_of():
     text = 'step: check\n{"debug": false}\n'
     text += '{"debug": true, "warnings": ["security.W004"], "behind": ["a.0001_x"], "path": "/"}\n'
     assert releases.report(text) == {
-        "debug": True, "warnings": ["security.W004"], "migrated": [], "behind": ["a.0001_x"],
+        **NOTHING, "debug": True, "warnings": ["security.W004"], "behind": ["a.0001_x"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "known"),
+    [("visibility_timeout", "3600; reboot", None), ("visibility_timeout", True, None),
+     ("visibility_timeout", 1.5, 1.5), ("acks_late", "yes", False), ("quorum", 1, False),
+     ("extra", "x", None)],
+)  # fmt: skip
+def test_a_report_about_celery_has_known_forms_only(key, value, known):
+    told = releases.report(json.dumps({"celery": CELERY | {key: value}}))["celery"]
+    assert told.get(key) == known
+    assert told.keys() == CELERY.keys()
+
+
+@pytest.mark.parametrize("transport", ["Redis!", "../x", 1, None, "x" * 31, "redis\n"])
+def test_an_unknown_kind_of_broker_reports_nothing_about_celery(transport):
+    assert releases.report(json.dumps({"celery": CELERY | {"transport": transport}})) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("change", "warned"),
+    [
+        ({}, []),
+        ({"acks_late": False}, ["W001"]),
+        ({"visibility_timeout": 3599}, []),
+        ({"visibility_timeout": 3600}, ["W002"]),
+        ({"visibility_timeout": None, "acks_late": False}, ["W001", "W002"]),
+        ({"transport": "sqs", "visibility_timeout": None}, []),
+        ({"transport": "amqp", "visibility_timeout": None}, ["W003", "W004"]),
+        ({"transport": "amqp", "quorum": True, "confirms": True}, []),
+    ],
+)
+def test_settings_of_celery_that_lose_tasks_are_named(change, warned):
+    told = release_hints.celery_warnings(CELERY | change, [])
+    assert [re.findall(r"django_stack\.(W\d+)", each) for each in told] == [[w] for w in warned]
+    silenced = [f"django_stack.{each}" for each in warned]
+    assert release_hints.celery_warnings(CELERY | change, silenced) == []
+    assert release_hints.celery_warnings({}, []) == []
 
 
 def test_a_report_of_megabytes_is_cut():

@@ -206,7 +206,8 @@ def test_every_file_has_a_reader(rendered):
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
-        "redis/redis.conf", "sshd/sshd.conf", "swap/swapfile.swap",
+        "rabbitmq/drop-in.conf", "rabbitmq/epmd.conf", "rabbitmq/rabbitmq-env.conf",
+        "rabbitmq/rabbitmq.conf", "redis/redis.conf", "sshd/sshd.conf", "swap/swapfile.swap",
     }  # fmt: skip
     assert set(rendered["example"]) == read
 
@@ -484,7 +485,7 @@ def test_systemd_accepts_the_backups(texts, verify):
     assert verify(units) == (0, "")
 
 
-@pytest.mark.parametrize("role", ["exporters", "nginx", "postgresql", "redis"])
+@pytest.mark.parametrize("role", ["exporters", "nginx", "postgresql", "rabbitmq", "redis"])
 def test_systemd_accepts_the_drop_ins(texts, verify, role):
     drop_in = texts[f"{role}/drop-in.conf"].replace(
         "/usr/bin/prometheus-redis-exporter", "/bin/true"

@@ -7,6 +7,7 @@ README.md lists them. A missing SECRET_KEY stops the process at once.
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import environ
 from redis.backoff import NoBackoff
@@ -122,7 +123,7 @@ CELERY_TASK_TIME_LIMIT = 25
 # them every interval x throttle seconds: at most 35 s here, not kombu's default of an hour.
 # visibility_timeout must stay above the task time limit and above the longest retry delay
 # (tasks.DeliveryTask.retry_backoff_max), or live tasks would be taken for lost ones.
-CELERY_BROKER_TRANSPORT_OPTIONS = {
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     "visibility_timeout": CELERY_TASK_TIME_LIMIT + 5,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
@@ -133,6 +134,16 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "max_retries": 1,
     "interval_start": 0,
 }
+if CELERY_BROKER_URL.startswith("amqp"):
+    # RabbitMQ keeps what a killed worker had, and needs no timeout. It confirms a task when the
+    # task is on the disk, and a quorum queue gives up a task that kills its worker each time.
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "confirm_publish": True,
+        "max_retries": 1,
+        "interval_start": 0,
+    }
+    CELERY_BROKER_CONNECTION_TIMEOUT = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # A worker waits for Redis as long as it takes.
 CELERY_TASK_PUBLISH_RETRY = False  # Rows left behind are taken up by tasks.requeue_stale.

@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
@@ -34,6 +35,24 @@ uses_static = apps.is_installed("django.contrib.staticfiles")
 told: dict[str, object] = {"debug": bool(settings.DEBUG)}
 
 
+def delivery(application: Any, transport: str) -> dict[str, object]:  # noqa: ANN401 - of the project's Celery
+    """Return the settings that decide whether a task survives the death of its worker.
+
+    Args:
+        application: the Celery application.
+        transport: kombu's name for the kind of its broker, such as "redis" or "amqp".
+    """
+    options = application.conf.broker_transport_options
+    queues = [queue.queue_arguments or {} for queue in application.amqp.queues.values()]
+    return {
+        "transport": transport,
+        "acks_late": bool(application.conf.task_acks_late),
+        "visibility_timeout": options.get("visibility_timeout"),
+        "quorum": all(each.get("x-queue-type") == "quorum" for each in queues),
+        "confirms": bool(options.get("confirm_publish")),
+    }
+
+
 def imports() -> None:
     """Import what the services will import."""
     wsgi, celery = os.environ["APP_WSGI"], os.environ["APP_CELERY"]
@@ -52,8 +71,10 @@ def imports() -> None:
     try:
         with application.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=5)
+            transport = connection.transport.driver_type
     except Exception as error:
         raise SystemExit(f"app_broker: the project's broker does not answer: {error!r}") from error
+    told["celery"] = delivery(application, transport)
 
 
 def check() -> None:
@@ -61,6 +82,7 @@ def check() -> None:
     call_command("check", deploy=True, fail_level=os.environ["APP_CHECK_FAIL_LEVEL"])
     found = run_checks(include_deployment_checks=True)
     told["warnings"] = sorted({message.id for message in found if not message.is_silenced()})
+    told["silenced"] = list(settings.SILENCED_SYSTEM_CHECKS)
     url = settings.STATIC_URL or ""
     wanted = os.environ["APP_STATIC_URL"]
     if uses_static and "://" not in url and f"/{url.lstrip('/')}" != wanted:
