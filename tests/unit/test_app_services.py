@@ -25,7 +25,7 @@ def host(monkeypatch):
     site, `silent` says whether the worker does not answer, and `done` has what was done.
     """
     told = SimpleNamespace(
-        done=[], failing=set(), pages=[], silent=False, state="active", free=500 * 1024, clock=0.0
+        done=[], failing=set(), pages=[], silent=False, state="active", free=500, clock=0.0
     )
 
     def systemctl(*words, **settings):
@@ -47,7 +47,7 @@ def host(monkeypatch):
     monkeypatch.setattr(units, "run", run)
     monkeypatch.setattr(units, "journal", lambda unit, since: "the log")
     monkeypatch.setattr(units, "show", lambda *names: {"MainPID": "5", "ActiveState": told.state})
-    monkeypatch.setattr(app_services, "available", lambda: told.free)
+    monkeypatch.setattr(app_services.memory, "available", lambda text: told.free)
     clock = SimpleNamespace(sleep=sleep, monotonic=lambda: told.clock, time=lambda: told.clock)
     monkeypatch.setattr(app_services, "time", clock)
     monkeypatch.setattr(
@@ -71,9 +71,9 @@ def test_another_unit_serves_while_gunicorn_restarts(host):
 
 
 def test_gunicorn_restarts_with_a_pause_if_the_memory_is_too_small_for_two(host):
-    host.free = 150000 + 64 * 1024 - 1  # kB
+    host.free = 209  # MB, one less than both units and the reserve need
     (message,) = work(GUNICORN)
-    assert "gunicorn has 146 MB and 210 MB are free: it restarts with a pause" == message
+    assert "gunicorn has 146 MB and 209 MB are free: it restarts with a pause" == message
     assert host.done == ["restart gunicorn.service"]
 
 
