@@ -84,7 +84,7 @@ def test_the_kernel_ends_the_application_before_the_databases(host):
     show = "systemctl show --property=OOMScoreAdjust --value %s"
     assert host.check_output(show, "postgresql@*.service") == "-900"
     limits = host.check_output("systemctl show --property=MemoryMax --value django_stack.slice")
-    total = int(host.check_output("awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo"))
+    total = int(host.check_output("awk '/MemTotal/ {print $2}' /proc/meminfo")) * 1024
     assert 0.84 < int(limits) / total < 0.86
     slices = host.check_output(
         "systemctl show --property=Slice --value gunicorn celery celery-beat"
