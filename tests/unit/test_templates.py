@@ -204,6 +204,7 @@ def test_every_file_has_a_reader(rendered):
         "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf",
         "hardening/sysctl.conf", "hardening/unattended-upgrades",
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
+        "monitor/on-failure.conf",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
         "rabbitmq/drop-in.conf", "rabbitmq/epmd.conf", "rabbitmq/rabbitmq-env.conf",

@@ -81,10 +81,10 @@ def test_the_kernel_ends_the_application_before_the_databases(host):
     scores = [int(host.check_output(script.format(unit))) for unit in units]
     assert scores[:3] == [300, 300, 300]
     assert max(scores[3:]) <= 0  # a container cannot set a negative one
-    text = host.check_output("systemctl show --property=OOMScoreAdjust --value 'postgresql@*-main'")
-    assert text == "-900"
+    show = "systemctl show --property=OOMScoreAdjust --value %s"
+    assert host.check_output(show, "postgresql@*.service") == "-900"
     limits = host.check_output("systemctl show --property=MemoryMax --value django_stack.slice")
-    total = int(host.check_output("awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo"))
+    total = int(host.check_output("awk '/MemTotal/ {print $2}' /proc/meminfo")) * 1024
     assert 0.84 < int(limits) / total < 0.86
     slices = host.check_output(
         "systemctl show --property=Slice --value gunicorn celery celery-beat"
