@@ -109,7 +109,8 @@ class Elsewhere(Host):
             BackupError: the database or the repository does not answer, or the disk is too small.
         """
         self.clear()
-        told = self.must(self.sql("select pg_database_size(current_database())"), "The dump")
+        told = self.must(self.sql("select pg_database_size(current_database())"),
+                         "The dump of the database")  # fmt: skip
         backups.refuse_without_room(int(told), shutil.disk_usage(SPACE).free, str(SPACE))
         begun = datetime.now(timezone.utc)
         try:
@@ -174,8 +175,8 @@ class Elsewhere(Host):
             self.clear()
         return (
             f"{newest.label} was restored and checked in {time.monotonic() - begun:.0f} s: "
-            f"{found['tables']} tables with {found['rows']} rows, as of "
-            f"{backups.duration(time.time() - newest.ended)} before, no damage.",
+            f"{found['tables']} tables with {found['rows']} rows, the dump "
+            f"{backups.duration(time.time() - newest.ended)} old, no damage.",
             newest.label,
         )
 

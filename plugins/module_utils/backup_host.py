@@ -153,7 +153,10 @@ class Host:
         return self.step(
             f"files-{command}", READER, [*self.restic_line(), command, *options],
             writes=[cache, *writes], limit=limit, kept=kept, properties={**READS_ALL, **self.reads},
-            variables={"RESTIC_CACHE_DIR": str(cache), "GOGC": "20", "GOMAXPROCS": "1"},
+            variables={
+                "RESTIC_CACHE_DIR": str(cache), "GOGC": "20", "GOMAXPROCS": "1",
+                "TZ": "UTC",  # of the option --time
+            },
         )  # fmt: skip
 
     def restic_line(self) -> list[str]:

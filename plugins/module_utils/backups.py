@@ -37,6 +37,12 @@ PROBLEMS = (
         "of the repository has expired. timedatectl shows the clock of this host",
     ),
     (
+        r"unable to find hostname .* in certificate|x509|certificate (verify|is not)"
+        r"|unable to verify certificate|unable to get local issuer|self.signed certificate",
+        "the certificate of the repository is of an unknown authority or of another name. "
+        "ca_certificates_files adds an authority; pgBackRest looks for a name, not for an address",
+    ),
+    (
         r"server version mismatch",
         "the database's server is newer than the client of this host: set "
         "backup_postgresql_version to the server's version, which a package source must offer as "
@@ -574,7 +580,7 @@ def table(
     """
     listed = contents.backups if contents else ()
     verified = _verified(status)
-    rows = [ROW.format("NAME", "WHAT", "TAKEN", "STORED", "VERIFIED")]
+    rows = [ROW.format("NAME", "WHAT", "TAKEN", "SIZE", "VERIFIED")]
     for backup in listed:
         tested = backup.label == status.get("drill_backup")
         rows.append(

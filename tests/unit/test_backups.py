@@ -231,6 +231,8 @@ def test_a_disk_without_room_is_refused():
         ("ERROR: [031]: cipher header invalid", "does not open"),
         ("ERROR: [047]: new backup label '20261127-120000F' is not later than latest backup label "
          "'20271127-120000F'", "clock"),
+        ("CryptoError: unable to find hostname '10.0.0.1' in certificate common name", "another name"),
+        ("x509: certificate signed by unknown authority", "unknown authority"),
         ("x509: certificate has expired or is not yet valid", "clock"),
         ("ERROR: [029]: unable to load info file '/a/archive.info'", "does not open"),
         ("Is there a repository at the following location?", "no repository"),
