@@ -223,6 +223,21 @@ class Elsewhere(Host):
         """
         if journal.get("loaded"):
             return
+        try:
+            self.load(journal)
+        except BackupError:
+            self.abandon()
+            raise
+        journal["loaded"] = True
+        self.write("restore.json", json.dumps(journal), 0o600)
+        self.clear()
+
+    def load(self, journal: dict[str, Any]) -> None:
+        """Dump what the database has, once, and replace it with the dump of the plan.
+
+        Raises:
+            BackupError: this failed; the database has its old content.
+        """
         if not journal.get("before"):
             journal["before"] = self.dump().label
             self.write("restore.json", json.dumps(journal), 0o600)
@@ -237,6 +252,3 @@ class Elsewhere(Host):
             variables={"PYTHONPATH": str(LIBRARY)},
         )  # fmt: skip
         self.must(done, "The restore of the database, which has its old content,")
-        journal["loaded"] = True
-        self.write("restore.json", json.dumps(journal), 0o600)
-        self.clear()

@@ -619,13 +619,13 @@ class Host:
         journal["swapping"] = True
         self.write("restore.json", json.dumps(journal), 0o600)
         if journal["plan"]["backup"]:
-            try:
-                self.exchange_database(journal)
-            except BackupError:
-                self._discard()
-                (STATE / "restore.json").unlink()
-                raise
+            self.exchange_database(journal)
         self.exchange_files(journal)
+
+    def abandon(self) -> None:
+        """End a restore whose old data are in place again."""
+        self._discard()
+        (STATE / "restore.json").unlink()
 
     def exchange_database(self, journal: dict[str, Any]) -> None:
         """Put the restored cluster in place of the one in use, and wait until it has recovered.
@@ -647,6 +647,7 @@ class Host:
                 self._move_cluster(self.cluster, self.restoring)
                 self._move_cluster(before, self.cluster)
                 units.systemctl("start", service, limit=REPLAY)
+            self.abandon()
             raise
 
     def _stop(self, service: str) -> None:

@@ -67,10 +67,6 @@ PROBLEMS = (
         "repository was made. Import the old secrets with playbooks/secrets.yml",
     ),
     (
-        r"Is there a repository at|stanza-create been performed",
-        "there is no repository at this place. site.yml makes one",
-    ),
-    (
         r"do not match the database|not match the version and system-id|ArchiveMismatchError"
         r"|\[044\]|BackupMismatchError|\[051\]",
         "the repository holds the backups of another cluster, such as this host's predecessor. Run "
@@ -100,6 +96,16 @@ PROBLEMS = (
         r"|Permission denied \(publickey",
         "the repository refuses the login: check backup_s3_key and backup_s3_secret, or "
         "backup_ssh_key",
+    ),
+    (
+        r"exists but \S+ is missing on repo",
+        "the making of the repository was interrupted. If it has no backup yet, remove its "
+        "directory `database` and run site.yml again",
+    ),
+    # Last, because the tools add this as a hint to each of the other errors.
+    (
+        r"Is there a repository at|stanza-create been performed",
+        "there is no repository at this place. site.yml makes one",
     ),
 )  # fmt: skip
 
