@@ -109,7 +109,8 @@ class Elsewhere(Host):
             BackupError: the database or the repository does not answer, or the disk is too small.
         """
         self.clear()
-        told = self.must(self.sql("select pg_database_size(current_database())"), "The dump")
+        told = self.must(self.sql("select pg_database_size(current_database())"),
+                         "The dump of the database")  # fmt: skip
         backups.refuse_without_room(int(told), shutil.disk_usage(SPACE).free, str(SPACE))
         begun = datetime.now(timezone.utc)
         try:
@@ -174,8 +175,8 @@ class Elsewhere(Host):
             self.clear()
         return (
             f"{newest.label} was restored and checked in {time.monotonic() - begun:.0f} s: "
-            f"{found['tables']} tables with {found['rows']} rows, as of "
-            f"{backups.duration(time.time() - newest.ended)} before, no damage.",
+            f"{found['tables']} tables with {found['rows']} rows, the dump "
+            f"{backups.duration(time.time() - newest.ended)} old, no damage.",
             newest.label,
         )
 
@@ -222,6 +223,21 @@ class Elsewhere(Host):
         """
         if journal.get("loaded"):
             return
+        try:
+            self.load(journal)
+        except BackupError:
+            self.abandon()
+            raise
+        journal["loaded"] = True
+        self.write("restore.json", json.dumps(journal), 0o600)
+        self.clear()
+
+    def load(self, journal: dict[str, Any]) -> None:
+        """Dump what the database has, once, and replace it with the dump of the plan.
+
+        Raises:
+            BackupError: this failed; the database has its old content.
+        """
         if not journal.get("before"):
             journal["before"] = self.dump().label
             self.write("restore.json", json.dumps(journal), 0o600)
@@ -236,6 +252,3 @@ class Elsewhere(Host):
             variables={"PYTHONPATH": str(LIBRARY)},
         )  # fmt: skip
         self.must(done, "The restore of the database, which has its old content,")
-        journal["loaded"] = True
-        self.write("restore.json", json.dumps(journal), 0o600)
-        self.clear()

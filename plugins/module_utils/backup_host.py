@@ -154,7 +154,10 @@ class Host:
         return self.step(
             f"files-{command}", READER, [*self.restic_line(), command, *options],
             writes=[cache, *writes], limit=limit, kept=kept, properties={**READS_ALL, **self.reads},
-            variables={"RESTIC_CACHE_DIR": str(cache), "GOGC": "20", "GOMAXPROCS": "1"},
+            variables={
+                "RESTIC_CACHE_DIR": str(cache), "GOGC": "20", "GOMAXPROCS": "1",
+                "TZ": "UTC",  # of the option --time
+            },
         )  # fmt: skip
 
     def restic_line(self) -> list[str]:
@@ -617,13 +620,13 @@ class Host:
         journal["swapping"] = True
         self.write("restore.json", json.dumps(journal), 0o600)
         if journal["plan"]["backup"]:
-            try:
-                self.exchange_database(journal)
-            except BackupError:
-                self._discard()
-                (STATE / "restore.json").unlink()
-                raise
+            self.exchange_database(journal)
         self.exchange_files(journal)
+
+    def abandon(self) -> None:
+        """End a restore whose old data are in place again."""
+        self._discard()
+        (STATE / "restore.json").unlink()
 
     def exchange_database(self, journal: dict[str, Any]) -> None:
         """Put the restored cluster in place of the one in use, and wait until it has recovered.
@@ -645,6 +648,7 @@ class Host:
                 self._move_cluster(self.cluster, self.restoring)
                 self._move_cluster(before, self.cluster)
                 units.systemctl("start", service, limit=REPLAY)
+            self.abandon()
             raise
 
     def _stop(self, service: str) -> None:

@@ -37,6 +37,12 @@ PROBLEMS = (
         "of the repository has expired. timedatectl shows the clock of this host",
     ),
     (
+        r"unable to find hostname .* in certificate|x509|certificate (verify|is not)"
+        r"|unable to verify certificate|unable to get local issuer|self.signed certificate",
+        "the certificate of the repository is of an unknown authority or of another name. "
+        "ca_certificates_files adds an authority; pgBackRest looks for a name, not for an address",
+    ),
+    (
         r"server version mismatch",
         "the database's server is newer than the client of this host: set "
         "backup_postgresql_version to the server's version, which a package source must offer as "
@@ -59,10 +65,6 @@ PROBLEMS = (
         r"|\[029\].*unable to load info",
         "the key does not open the repository: app_backup_key is another one than when the "
         "repository was made. Import the old secrets with playbooks/secrets.yml",
-    ),
-    (
-        r"Is there a repository at|stanza-create been performed",
-        "there is no repository at this place. site.yml makes one",
     ),
     (
         r"do not match the database|not match the version and system-id|ArchiveMismatchError"
@@ -94,6 +96,16 @@ PROBLEMS = (
         r"|Permission denied \(publickey",
         "the repository refuses the login: check backup_s3_key and backup_s3_secret, or "
         "backup_ssh_key",
+    ),
+    (
+        r"exists but \S+ is missing on repo",
+        "the making of the repository was interrupted. If it has no backup yet, remove its "
+        "directory `database` and run site.yml again",
+    ),
+    # Last, because the tools add this as a hint to each of the other errors.
+    (
+        r"Is there a repository at|stanza-create been performed",
+        "there is no repository at this place. site.yml makes one",
     ),
 )  # fmt: skip
 
@@ -574,7 +586,7 @@ def table(
     """
     listed = contents.backups if contents else ()
     verified = _verified(status)
-    rows = [ROW.format("NAME", "WHAT", "TAKEN", "STORED", "VERIFIED")]
+    rows = [ROW.format("NAME", "WHAT", "TAKEN", "SIZE", "VERIFIED")]
     for backup in listed:
         tested = backup.label == status.get("drill_backup")
         rows.append(

@@ -231,6 +231,9 @@ def test_a_disk_without_room_is_refused():
         ("ERROR: [031]: cipher header invalid", "does not open"),
         ("ERROR: [047]: new backup label '20261127-120000F' is not later than latest backup label "
          "'20271127-120000F'", "clock"),
+        ("CryptoError: unable to find hostname '10.0.0.1' in certificate common", "another name"),
+        ("ERROR: [055]: archive.info exists but backup.info is missing on repo1", "interrupted"),
+        ("x509: certificate signed by unknown authority", "unknown authority"),
         ("x509: certificate has expired or is not yet valid", "clock"),
         ("ERROR: [029]: unable to load info file '/a/archive.info'", "does not open"),
         ("Is there a repository at the following location?", "no repository"),
@@ -249,6 +252,21 @@ def test_a_disk_without_room_is_refused():
 def test_what_a_tool_says_is_explained(output, words):
     assert words in backups.explain(output)
     assert output in backups.explain(output)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("HostConnectError: unable to connect to 'localhost:9445': [111] Connection refused\n"
+         "HINT: has a stanza-create been performed?", "does not answer"),
+        ("Fatal: unable to open config file: Get \"https://s3\": dial tcp: i/o timeout\n"
+         "Is there a repository at the following location?", "does not answer"),
+        ("HTTP request failed with 403 (Forbidden)\nHINT: has a stanza-create been performed?",
+         "refuses the login"),
+    ],
+)  # fmt: skip
+def test_a_hint_of_a_tool_does_not_hide_the_cause(output, words):
+    assert words in backups.explain(output)
 
 
 def test_unknown_words_of_a_tool_are_passed_on():
@@ -329,6 +347,33 @@ def test_files_are_exchanged_and_an_interrupted_exchange_continues(host, tmp_pat
     assert (kept / "media" / "old").read_text() == "old"
     host.exchange_files(journal)
     assert [path.name for path in media.iterdir()] == ["new"]
+
+
+def test_a_cluster_that_cannot_be_moved_keeps_what_was_restored(host, monkeypatch):
+    """Only after the old data are in place again is the restored cluster removed."""
+    journal, removed = journal_of(host), []
+    host.restoring.mkdir()
+    monkeypatch.setattr(host, "settle", lambda: None)
+    monkeypatch.setattr(host, "_stop", lambda _: None)
+    monkeypatch.setattr(host, "_discard", lambda: removed.append(True))
+
+    def move(old, new):
+        if old == host.restoring:
+            raise BackupError("the disk")
+        old.rename(new)
+
+    monkeypatch.setattr(host, "_move_cluster", move)
+    pytest.raises(BackupError, host.exchange, journal)
+    assert host.restoring.exists() and host.journal()["swapping"] and not removed
+    monkeypatch.setattr(host, "_move_cluster", lambda old, new: old.rename(new))
+
+    def start(_):
+        raise BackupError("it does not start")
+
+    monkeypatch.setattr(host, "_start", start)
+    monkeypatch.setattr(backup_host.units, "systemctl", lambda *_, **__: None)
+    pytest.raises(BackupError, host.exchange, host.journal())
+    assert removed and host.cluster.exists() and not host.journal()
 
 
 def test_another_restore_waits_for_one_that_was_cut_off(host):
