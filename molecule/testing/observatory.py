@@ -30,9 +30,14 @@ def install() -> Path:
     return package
 
 
-def scan(address: str) -> dict[str, Any]:
-    """Return what the Observatory says of the site at an address: `scan` and `tests`."""
+def scan(package: Path, address: str) -> dict[str, Any]:
+    """Return what the Observatory says of the site at an address: `scan` and `tests`.
+
+    Args:
+        package: what `install` has returned.
+        address: the droplet's.
+    """
     script = Path(__file__).with_suffix(".mjs")
-    command = [*NODE, "node", str(script), str(install()), NAME, address]
+    command = [*NODE, "node", str(script), str(package), NAME, address]
     told: dict[str, Any] = json.loads(subprocess.check_output(command, text=True, timeout=60))
     return told

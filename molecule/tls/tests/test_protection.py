@@ -145,8 +145,8 @@ def test_gixy_finds_nothing(door, host, tmp_path, figures):
     assert weaknesses(host, tmp_path / "spoiled.conf", spoil)["MEDIUM"] == ["host_spoofing"]
 
 
-def test_the_observatory_gives_an_a_plus(door, figures):
-    told = scan(door.address)
+def test_the_observatory_gives_an_a_plus(door, figures, observatory):
+    told = scan(observatory.result(), door.address)
     lost = {name: test["result"] for name, test in told["tests"].items() if not test["pass"]}
     seen = told["scan"]
     figure(figures, "HTTP Observatory", door, f"{seen['grade']} {seen['score']}")

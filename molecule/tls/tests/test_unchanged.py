@@ -1,11 +1,12 @@
-"""Runs of site.yml that find all as it should be, HTTPS included."""
+"""A run of site.yml in check mode that finds all as it should be, HTTPS included.
 
-import pytest
+The run without check mode that changes nothing is in test_secrets.py.
+"""
+
 from droplets import changed, playbook
 
 
-@pytest.mark.parametrize("mode", [[], ["--check", "--diff"]], ids=["run", "check"])
-def test_nothing_is_changed(mode, door):
-    run = playbook("--limit", door.name, *mode)
+def test_check_mode_finds_nothing_to_change():
+    run = playbook("--check", "--diff")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert changed(run.stdout) == ["0"], run.stdout
+    assert set(changed(run.stdout)) == {"0"}, run.stdout
