@@ -22,8 +22,6 @@ AT_ONCE = 12000  # ports that are tried together
 LYNIS = 80  # the least hardening index
 # The kernel and its USB are those of the machine that runs the containers, not the roles' to set.
 NOT_OURS = ["KRNL-6000", "USB-3000"]
-# More than a hundred authorities; a role adds none there.
-DEBIANS_OWN = "/usr/share/ca-certificates"
 NOT_IN_EVERY_KERNEL = {"kernel.sysrq", "kernel.yama.ptrace_scope", "net.core.bpf_jit_harden"}
 # What would let nobody in: the tag, and the values.
 SHUT_OUT = {
@@ -83,6 +81,8 @@ for _ in range(times):
         print(site.getresponse().status)
     except OSError as error:
         print(type(error).__name__)
+        if isinstance(error, ConnectionRefusedError):
+            break  # banned; each further request would take about a second
 """
 KNOCK = """
 import subprocess, sys
@@ -237,8 +237,7 @@ def test_who_holds_a_key_may_fail(host, ssh):
 
 
 def test_who_floods_the_login_is_banned_from_the_site(host, door, stranger):
-    # 20 are answered and 60 more lead to the ban. The host refuses what follows only once a second.
-    answers = stranger(ASK, door.address, "/admin/login/", "90")
+    answers = stranger(ASK, door.address, "/admin/login/", "120")
     assert {"200", "429"} <= set(answers)
     eventually(lambda: stranger.address in banned(host, "nginx-limit-req"))
     assert stranger(ASK, door.address, "/health/", "1") == ["ConnectionRefusedError"]
@@ -281,9 +280,8 @@ def indexes():
 
     def audit(host):
         host.check_output("apt-get -qq install -y --no-install-recommends lynis")
-        profile = "".join(f"skip-test={test}\\n" for test in NOT_OURS)
-        profile += f"ssl-certificate-paths-to-ignore={DEBIANS_OWN}:\\n"
-        host.check_output(f"printf '{profile}' >/etc/lynis/custom.prf")
+        left_out = "".join(f"skip-test={test}\\n" for test in NOT_OURS)
+        host.check_output(f"printf '{left_out}' >/etc/lynis/custom.prf")
         host.run("lynis audit system --quick --no-colors --quiet")
         report = host.file("/var/log/lynis-report.dat").content_string
         return int(re.search(r"^hardening_index=(\d+)", report, re.M)[1])

@@ -28,8 +28,8 @@ PAGE = f"{SCHEME}://{NAME}/api/users/"  # asks the database
 SECRETS = ["database_password", "broker_password", "secret_key"]
 # All that Ansible can tell, one line for each task as it begins.
 LOUD = {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_VERBOSITY": "3", "ANSIBLE_DIFF_ALWAYS": "1"}
-# Two clients with a pause of 20 ms after each answer: what counts is that none is turned away, not
-# how many there are. Without a pause they would take the processor from the run.
+# Two clients that pause for 20 ms after each answer. The test counts requests that fail; without a
+# pause, the clients would use most of the processor and slow the playbook down.
 PAUSE = "function delay() return 20 end"
 PAUSES = "/run/pauses.lua"
 WRK = ["wrk", "--threads=1", "--connections=2", "--duration=600s", "--timeout=10s", "--latency"]
@@ -266,7 +266,7 @@ def test_no_secret_is_printed(rotation, needles):
 )
 @pytest.mark.usefixtures("needles")
 def test_no_secret_is_to_be_seen(host, command):
-    # A copy that others may read would be found, and would grow by itself until the memory is full.
+    # With this umask the search does not find its own output, which it would read without an end.
     keep = f"tee /run/told | grep -c -F -f {NEEDLES}"
     told = host.run(f"umask 077; ({command}) 2>/dev/null | {keep}")
     assert host.file("/run/told").size > 0
