@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dotenv
 import environ
@@ -131,6 +132,7 @@ SETS = {
     | {"app_certificate": "selfsigned", "nginx_tls_profile": "modern", "nginx_hsts": ""},
     "none": MINIMAL | {"app_database": "none", "app_broker": "none"},
     "small": EXAMPLE
+    | {"app_broker": "rabbitmq", "rabbitmq_settings": {"log.console.level": "info"}}
     | {"facts": {"distribution_release": "bookworm", "processor_nproc": 1, "memtotal_mb": 456}},
     "large": EXAMPLE
     | {"facts": {"distribution_release": "trixie", "processor_nproc": 64, "memtotal_mb": 257000}},
@@ -801,3 +803,20 @@ def test_the_kernels_settings_are_one_line_each(texts):
     settings = dict(line.split(" = ") for line in lines if not line.startswith("#"))
     assert all(re.fullmatch(r"[a-z0-9_./]+", name) for name in settings)
     assert settings["kernel.dmesg_restrict"] == "1"
+
+
+def test_rabbitmq_is_the_broker_beside_redis_and_listens_on_the_loopback_address(rendered):
+    values = rendered["small"]["environment"]
+    broker = urlsplit(values["CELERY_BROKER_URL"])
+    name = EXAMPLE["app_name"]
+    assert (broker.scheme, broker.username, broker.path) == ("amqp", name, f"/{name}")
+    assert broker.netloc.endswith("@127.0.0.1:5672")
+    assert values["REDIS_URL"] == f"redis://:{broker.password}@127.0.0.1:6379/0"
+    lines = rendered["small"]["rabbitmq/rabbitmq.conf"].splitlines()
+    assert [line for line in lines if line.startswith("listeners")] == [
+        "listeners.tcp.1 = 127.0.0.1:5672"
+    ]
+    assert "log.console.level = info" in lines  # of rabbitmq_settings
+    assert "vm_memory_high_watermark.absolute = 160MiB" in lines
+    assert "inet_dist_use_interface {127,0,0,1}" in rendered["small"]["rabbitmq/rabbitmq-env.conf"]
+    assert "ListenStream=\nListenStream=127.0.0.1:4369\n" in rendered["small"]["rabbitmq/epmd.conf"]
