@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from ansible_collections.clink.django_stack.plugins.module_utils import units
 from ansible_collections.clink.django_stack.plugins.module_utils.backup_dumps import Elsewhere
 from ansible_collections.clink.django_stack.plugins.module_utils.backup_host import ETC, Busy, Host
 from ansible_collections.clink.django_stack.plugins.module_utils.backups import BackupError
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         if not host.read("ready"):
             raise BackupError("The repository is not ready: run site.yml, which says why")
         run(host, arguments[0])
-    except BackupError as error:
+    except (BackupError, units.UnitError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

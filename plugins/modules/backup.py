@@ -193,7 +193,7 @@ def main() -> None:
     )
     try:
         told = getattr(Call(module), module.params["state"])()
-    except BackupError as error:
+    except (BackupError, units.UnitError) as error:
         module.fail_json(msg=str(error), as_before=not (STATE / "restore.json").exists())
     module.exit_json(**told)
 
