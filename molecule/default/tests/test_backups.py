@@ -191,4 +191,7 @@ def test_a_wrong_key_and_a_missing_repository_stop_no_site():
     everywhere(f"rm -rf {REPOSITORY}; mv /var/backups/away {REPOSITORY}")
     assert run.returncode
     assert serve()
+    assert all("no repository" in told["problems"]["now"] for told in status())
     done(playbook("--tags", "backup"))
+    done(playbook(book=BACKUP))
+    assert not any(told["problems"] for told in status())
