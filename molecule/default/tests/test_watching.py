@@ -113,6 +113,7 @@ def well(host, door, look, probe):
 def ill(host, door, look, probe, well):
     """Make all troubles, and return what is said of them; end them."""
     given = json.loads(host.file(DESCRIPTION).content_string)
+    backups = host.file(BACKUP).content_string
     report = {"last_backup": time.time() - 25.1 * 3600, "last_backup_bytes": 1, "drill_ok": True,
               "last_drill": time.time()}  # fmt: skip
     write(host, BACKUP, json.dumps(report))
@@ -134,7 +135,8 @@ def ill(host, door, look, probe, well):
     host.check_output("systemctl kill --kill-who=main --signal=SIGCONT celery")
     host.check_output("systemctl start celery-beat && systemctl stop old")
     # Without the journal nobody knows of the restarts, which would be a problem for 15 minutes.
-    host.check_output(f"rm {BACKUP} /run/old.pem; journalctl --rotate --vacuum-time=1s")
+    host.check_output("rm /run/old.pem; journalctl --rotate --vacuum-time=1s")
+    write(host, BACKUP, backups)
     write(host, DESCRIPTION, json.dumps(given))
     return {"status": status, "told": told, "probe": frozen, "after": [look(1), look(1), look(1)]}
 
