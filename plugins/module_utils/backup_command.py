@@ -42,9 +42,11 @@ def run(host: Host, command: str) -> None:
             host.take_files(0, always=False)
         else:
             host.take()
+    except Busy:
+        if command != "files":  # files are looked for again soon
+            raise
+        return
     except BackupError as error:
-        if command == "files" and isinstance(error, Busy):  # files are looked for again soon
-            return
         host.record(problems={command: str(error)})
         raise
     host.record(problems={command: "", "files": ""})  # each command backs up the files

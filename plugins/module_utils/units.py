@@ -209,7 +209,15 @@ def older(told: Mapping[str, str], files: Iterable[str]) -> bool:
     return any(os.path.lexists(file) and os.lstat(file).st_mtime > since for file in files)
 
 
-def journal(unit: str, since: float, lines: int = 20) -> str:
-    """Return the last lines of a unit's log since a time, in seconds since 1970."""
+def journal(unit: str, since: float, lines: int = 20, printed: bool = False) -> str:
+    """Return the last lines of a unit's log since a time, in seconds since 1970.
+
+    Args:
+        unit: its name.
+        since: the time.
+        lines: how many lines.
+        printed: leave out what systemd says of the unit.
+    """
     command = ["/usr/bin/journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}"]
-    return run([*command, f"--since=@{int(since)}", f"--lines={lines}"], 20).output
+    matches = ["_TRANSPORT=stdout"] if printed else []
+    return run([*command, f"--since=@{int(since)}", f"--lines={lines}", *matches], 20).output

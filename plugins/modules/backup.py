@@ -71,6 +71,7 @@ as_before:
   returned: failure
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -128,9 +129,10 @@ class Call:
     def made(self) -> dict[str, Any]:
         """Make a backup now."""
         if not self.module.check_mode:
+            begun = time.time()
             done = units.systemctl("start", NOW, limit=12 * 3600.0)
             if done.code:
-                said = self.host.status()["problems"].get("now")
+                said = units.journal(NOW, begun, 1, printed=True).strip()
                 raise BackupError(said or f"The backup failed: {done.output.strip()}")
         return {"changed": True, "report": self.host.listed()}
 
