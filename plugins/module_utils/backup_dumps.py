@@ -31,6 +31,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.backups import 
 
 SPACE = STATE / "dump"  # belongs to the user of restic, and is empty between two commands
 FILE = SPACE / "database.dump"
+RESTORED = Path(f"{SPACE}{FILE}")  # restic restores a file with all directories above it
 
 
 class Elsewhere(Host):
@@ -155,7 +156,7 @@ class Elsewhere(Host):
         try:
             self.unpack(newest.label)
             if not server:
-                done = self.client("pg_restore", "--file=/dev/null", str(FILE))
+                done = self.client("pg_restore", "--file=/dev/null", str(RESTORED))
                 self.must(done, f"The test of {newest.label}")
                 return (
                     f"{newest.label} was restored and read to its end in "
@@ -165,7 +166,7 @@ class Elsewhere(Host):
                 )
             command = [
                 "/usr/bin/python3", "-s", "-m", f"{MODULE}.backup_scratch",
-                str(self.config["version"]), str(SPACE / "cluster"), str(FILE),
+                str(self.config["version"]), str(SPACE / "cluster"), str(RESTORED),
             ]  # fmt: skip
             done = self.step("drill", READER, command, writes=[SPACE], limit=LIMIT,
                              variables={"PYTHONPATH": str(LIBRARY)})  # fmt: skip
@@ -188,7 +189,9 @@ class Elsewhere(Host):
         """
         self.clear()
         self.must(
-            self.restic("restore", label, "--target", "/", "--include", str(FILE), writes=[SPACE]),
+            self.restic(
+                "restore", label, "--target", str(SPACE), "--include", str(FILE), writes=[SPACE]
+            ),
             f"The restore of {label}",
         )
 
@@ -201,7 +204,9 @@ class Elsewhere(Host):
     def _fetch_database(self, plan: backups.Plan) -> None:
         """Test that the dump can be read; it is fetched again when it is loaded."""
         self.unpack(plan.backup)
-        self.must(self.client("pg_restore", "--file=/dev/null", str(FILE)), "The test of the dump")
+        self.must(
+            self.client("pg_restore", "--file=/dev/null", str(RESTORED)), "The test of the dump"
+        )
 
     def _discard(self) -> None:
         self.clear()
@@ -244,7 +249,7 @@ class Elsewhere(Host):
         self.unpack(journal["plan"]["backup"])
         command = [
             "/usr/bin/python3", "-s", "-m", f"{MODULE}.backup_load",
-            str(self.config["version"]), str(FILE),
+            str(self.config["version"]), str(RESTORED),
         ]  # fmt: skip
         done = self.step(
             "database-load", READER, command, writes=[SPACE], limit=LIMIT,
