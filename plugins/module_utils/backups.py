@@ -87,6 +87,11 @@ PROBLEMS = (
         "the disk of the repository or of this host is full",
     ),
     (
+        r"was not archived before",
+        "PostgreSQL does not archive its changes: the end of its log in /var/log/postgresql says "
+        "why",
+    ),
+    (
         r"HostConnectError|ServiceError|unable to (get address|connect)|timeout|no such host"
         r"|connection refused|Connection reset|network is unreachable|dial tcp|i/o timeout",
         "the repository does not answer",

@@ -241,6 +241,8 @@ def test_a_disk_without_room_is_refused():
          "of another cluster"),
         ("FATAL:  recovery ended before configured recovery target was reached", "latest"),
         ("dial tcp: lookup s3.example.com: no such host", "does not answer"),
+        ("[082]: WAL segment 000000010000000000000001 was not archived before the 60000ms timeout",
+         "PostgreSQL does not archive"),
         ("ERROR: [039]: HTTP request failed with 403 (Forbidden)", "refuses the login"),
         ("write /srv/x: no space left on device", "is full"),
         ("ERROR: [026]: actual checksum '4038403' does not match expected checksum '403'",

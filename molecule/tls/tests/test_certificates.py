@@ -120,6 +120,7 @@ def test_nothing_else_renews(host):
     assert re.findall(r"^# (/\S+)$", told, re.M) == [
         "/etc/systemd/system/certbot.timer",
         "/etc/systemd/system/certbot.service",
+        "/etc/systemd/system/certbot.service.d/50-django_stack-on-failure.conf",
     ]
 
 
