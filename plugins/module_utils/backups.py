@@ -109,6 +109,10 @@ PROBLEMS = (
     ),
     # Last, because the tools add this as a hint to each of the other errors.
     (
+        r"NoSuchBucket|specified bucket does not exist",
+        "the bucket of backup_repository does not exist. Create it first",
+    ),
+    (
         r"Is there a repository at|stanza-create been performed",
         "there is no repository at this place. site.yml makes one",
     ),

@@ -241,6 +241,7 @@ def test_a_disk_without_room_is_refused():
          "of another cluster"),
         ("FATAL:  recovery ended before configured recovery target was reached", "latest"),
         ("dial tcp: lookup s3.example.com: no such host", "does not answer"),
+        ("<Error><Code>NoSuchBucket</Code><Message>", "bucket of backup_repository does not exist"),
         ("[082]: WAL segment 000000010000000000000001 was not archived before the 60000ms timeout",
          "PostgreSQL does not archive"),
         ("ERROR: [039]: HTTP request failed with 403 (Forbidden)", "refuses the login"),
