@@ -39,6 +39,7 @@ OVERDUE = 900  # seconds that beat may be late with a task
 SENDING = "Sending due task"  # what beat logs before it sends a task; celery/beat.py
 UNSENT = "Message Error:|beat: Connection error:"  # and if it could not
 BACKUP_AGE, DRILL_AGE = 25, 49  # hours
+UNARCHIVED = 120  # seconds that changes may wait for the archive, which gets them each minute
 WAITING = 16  # WAL files of 16 MB that wait for the archive, which are too many
 SILENT = 600  # seconds without a look of the timer after which nobody watches
 CONNECTIONS = 90  # percent of PostgreSQL's connections
@@ -223,6 +224,8 @@ def judge_archive(printed: str, now: float) -> list[Row]:
         wrong = f"PostgreSQL cannot archive its changes, {waiting:.0f} WAL files wait"
     elif waiting >= WAITING:
         wrong = f"the archive is behind: {waiting:.0f} WAL files wait"
+    elif waiting and archived and now - archived > UNARCHIVED:  # the repository hangs
+        wrong = f"nothing was archived for {span(now - archived)}, {waiting:.0f} WAL files wait"
     advice = "/var/log/postgresql says why; the changes fill the disk of PostgreSQL meanwhile"
     return [Row("archive", told, wrong, advice if wrong else "")]
 

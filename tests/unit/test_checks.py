@@ -349,6 +349,9 @@ def test_the_backup(changes, wrong):
         (f"on|{NOW - 90}|{NOW - 30}|3", "cannot archive its changes, 3 WAL files wait"),
         (f"on|0|{NOW - 30}|1", "cannot archive"),
         (f"on|{NOW - 90}|0|16", "is behind"),
+        (f"on|{NOW - 90}|0|1", ""),
+        (f"on|{NOW - 9000}|0|0", ""),
+        (f"on|{NOW - 130}|0|1", "nothing was archived for 2 min, 1 WAL files wait"),
     ],
 )
 def test_the_archive(printed, wrong):
