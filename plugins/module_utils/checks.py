@@ -25,6 +25,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
     certificates,
     health,
     queues,
+    reserve,
     units,
 )
 
@@ -242,6 +243,17 @@ def judge_disk(path: str, seen: os.statvfs_result, limit: int) -> Row:
     what = f"{share} % are used" if share >= limit else f"{inodes} % of the inodes are used"
     return Row(name, told, f"{what} (limit: {limit} %)",
                f"du -xh --max-depth=2 {clean(path, 100)} | sort -h | tail")  # fmt: skip
+
+
+def judge_reserve(missing: bool, megabytes: int) -> list[Row]:
+    """Judge the space that is reserved for a full disk: whether it is used up."""
+    if not missing:
+        return []
+    wrong = f"the disk was full, and the reserve of {megabytes} MB was given to the services"
+    advice = (
+        f"du -xh --max-depth=2 / | sort -h | tail; with {reserve.ROOMY * megabytes} MB free it "
+    )
+    return [Row("reserve", "none", wrong, f"{advice}is made again", certain=True)]
 
 
 def judge_memory(text: str) -> Row:
@@ -620,6 +632,7 @@ def look(
 
     # status.yml may be newer than what site.yml has installed.
     beat_command = description.get("beat_command", "")
+    reserved = description.get("reserve_mb", 0)
     names, issued = description["certificate_names"], description["certificate_issued"]
     checks: dict[str, Callable[[], list[Row]]] = {}
     if thorough and description["release"]:
@@ -634,6 +647,8 @@ def look(
     if description["postgresql_port"]:
         checks["database"] = lambda: look_database(description["postgresql_port"], now)
     checks["disks"] = lambda: look_disks(description["disk_percent"])
+    if reserved:
+        checks["reserve"] = lambda: judge_reserve(reserve.missing(reserved), reserved)
     checks["memory"] = lambda: [judge_memory(Path("/proc/meminfo").read_text())]
     if names:
         checks["certificates"] = lambda: look_certificates(names, issued, now)

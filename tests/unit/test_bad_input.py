@@ -381,6 +381,7 @@ BAD = {
     "monitor_release": ["record.fact", "/etc/../x"],
     "monitor_queue_minutes": [0, "1h"],
     "monitor_disk_percent": [0, 100, "85 %"],
+    "monitor_reserve_mb": [-1, "1G"],
     "monitor_email_to": [["ada"], ["ada@x, bob@x"], ["a@b\nBcc: c@d"], "ada@example.com"],
     "monitor_email_from": ["", "ada", "a@b\nBcc: c@d", None],
     "monitor_smtp_url": ["smtp.example.com", "smtp://", "consolemail://", "smtp://a b", None],
