@@ -62,7 +62,7 @@ PROBLEMS = (
     ),
     (
         r"Fatal: wrong password|no key found|CryptoError|cipher header invalid|unable to flush"
-        r"|\[029\].*unable to load info",
+        r"|(\[029\].*|FormatError\] )unable to load info",
         "the key does not open the repository: app_backup_key is another one than when the "
         "repository was made. Import the old secrets with playbooks/secrets.yml",
     ),

@@ -236,6 +236,8 @@ def test_a_disk_without_room_is_refused():
         ("x509: certificate signed by unknown authority", "unknown authority"),
         ("x509: certificate has expired or is not yet valid", "clock"),
         ("ERROR: [029]: unable to load info file '/a/archive.info'", "does not open"),
+        ('"code":99,"message":"[FormatError] unable to load info file \'/a/backup.info\'\\n'
+         'HINT: has a stanza-create been performed?"', "does not open"),
         ("Is there a repository at the following location?", "no repository"),
         ("ERROR: [028]: backup and archive info files exist but do not match the database",
          "of another cluster"),
