@@ -18,7 +18,6 @@ FULL_EVERY = 6.5 * 86400  # a full backup each week; half a day less, because a 
 ROOM = 1.1  # the part of the size of a backup that must be free before it is restored
 RESERVE = 256 * 1024**2  # bytes that stay free beside it
 SHOWN = 12  # rows of files that the table shows, the newest
-WAL_NAME = re.compile(r"[0-9A-F]{24}\Z")
 MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?\Z"
 )

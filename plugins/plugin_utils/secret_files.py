@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from ansible.errors import AnsibleError
 from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.clink.django_stack.plugins.module_utils.checks import variable
 
 MARK = ".exported"  # a file with the digest of the secrets that the last copy has
 NAME = re.compile(r"[a-z][a-z_]*(\.next|\.before)?\Z")
@@ -120,12 +121,6 @@ def imported(file: Path, password: str) -> dict[str, str]:
     return secrets
 
 
-def variables(text: str) -> dict[str, str]:
-    """Return the variables of an environment file, as `releases.environment_text` writes it."""
-    found = re.findall(r'^([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|(.*))$', text, re.M)
-    return {name: re.sub(r"\\(.)", r"\1", quoted) or bare for name, quoted, bare in found}
-
-
 def of_host(environment: str, backup: str) -> dict[str, str]:
     """Return the secrets that a host has in its files.
 
@@ -133,15 +128,14 @@ def of_host(environment: str, backup: str) -> dict[str, str]:
         environment: the text of the application's environment file.
         backup: that of the file with the key of the backups; empty if there is none.
     """
-    known = variables(environment)
-    found = {"secret_key": known.get("SECRET_KEY", "")}
+    found = {"secret_key": variable(environment, "SECRET_KEY")}
     for name, url in (
-        ("database_password", known.get("DATABASE_URL", "")),
-        ("broker_password", known.get("CELERY_BROKER_URL", "")),
+        ("database_password", variable(environment, "DATABASE_URL")),
+        ("broker_password", variable(environment, "CELERY_BROKER_URL")),
     ):
         parts = urlsplit(url)
         # The passwords of other servers are in the description, not among the generated secrets.
         if parts.hostname in ("127.0.0.1", "localhost", "::1") and parts.password:
             found[name] = unquote(parts.password)
-    found["backup_key"] = variables(backup).get("RESTIC_PASSWORD", "")
+    found["backup_key"] = variable(backup, "RESTIC_PASSWORD")
     return {name: value for name, value in found.items() if value}
