@@ -185,7 +185,10 @@ def place_of(repository: str, name: str) -> Place:
         "repo1-sftp-host-key-check-type": "strict",
     }  # fmt: skip
     ssh = ("-p", str(port or 22), f"{parts.username}@{parts.hostname}")
-    return Place(options, f"sftp:{parts.username}@{parts.hostname}:{path}/files", ssh=ssh)
+    restic = f"sftp:{parts.username}@{parts.hostname}:{path}/files"
+    if ":" in parts.hostname:  # restic takes the first colon for the end of the host, except here
+        restic = f"sftp://{parts.username}@[{parts.hostname}]:{port or 22}/{path}/files"
+    return Place(options, restic, ssh=ssh)
 
 
 # --- A database on another server ----------------------------------------------------------------

@@ -82,6 +82,13 @@ def test_pgbackrest_lists_backups():
     )  # fmt: skip
 
 
+def test_an_address_of_ipv6_is_a_host():
+    place = backups.place_of("sftp://ada@[2001:db8::1]:23/srv", "clinic")
+    assert place.restic == "sftp://ada@[2001:db8::1]:23//srv/clinic/files"
+    assert place.pgbackrest["repo1-sftp-host"] == "2001:db8::1"
+    assert place.ssh[-1] == "ada@2001:db8::1"
+
+
 @pytest.mark.parametrize("text", ["[]", json.dumps([{"name": "other"}])])
 def test_an_empty_repository_has_no_backups(text):
     assert backups.parse_info(text, "clinic") == Contents((), 0)
