@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+from ansible.template import Templar
 
 
 class _Variables(dict[str, Any]):
@@ -18,6 +21,12 @@ class _Variables(dict[str, Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
         """Return a flat copy."""
         return dict(self)
+
+
+def render(source: str, variables: dict[str, Any], loader: DataLoader, templar: Templar) -> str:
+    """Return the text of a template, as ansible.builtin.template would write it."""
+    lookup = lookup_loader.get("ansible.builtin.template", loader=loader, templar=templar)
+    return str(lookup.run([source], _Variables(variables))[0])
 
 
 class ActionModule(ActionBase):
@@ -39,7 +48,7 @@ class ActionModule(ActionBase):
                 )
             file = dict(given)
             if source := file.pop("src", None):
-                file["content"] = self._render(str(source), variables)
+                file["content"] = render(str(source), variables, self._loader, self._templar)
             elif source := file.pop("copy", None):
                 file["content"] = Path(source).read_text(encoding="utf-8")
             elif file.get("state", "file") == "file" and "content" not in file:
@@ -53,10 +62,3 @@ class ActionModule(ActionBase):
             task_vars=variables,
         )
         return dict(told)
-
-    def _render(self, source: str, variables: dict[str, Any]) -> str:
-        """Return the text of a template, as ansible.builtin.template would write it."""
-        lookup = self._shared_loader_obj.lookup_loader.get(
-            "ansible.builtin.template", loader=self._loader, templar=self._templar
-        )
-        return str(lookup.run([source], _Variables(variables))[0])

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,107 +43,92 @@ _Dumper.add_representer(
 )
 
 
-@dataclass(frozen=True)
-class Told:
-    """What a run told of each host: the failed task's message, and what `debug` printed."""
-
-    failed: Mapping[str, str]
-    said: Mapping[str, Any]
-
-
-def play(directory: Path, hosts: Mapping[str, Mapping[str, Any]], tasks: list[Any]) -> Told:
-    """Run tasks on hosts that exist only in an inventory, with site.yml's own variables.
-
-    Args:
-        directory: an empty one, which keeps the inventory and the secrets.
-        hosts: each one's variables, over those that site.yml gives; ABSENT ones are not given.
-            `facts` replaces what the host says of its hardware.
-        tasks: as in a play.
-    """
-    facts = {
-        "ansible.builtin.set_fact": {"cacheable": True} | {k: f"{{{{ facts.{k} }}}}" for k in FACTS}
-    }
-    described = {
-        name: {
-            k: v
-            for k, v in ({"facts": FACTS} | SITE["vars"] | dict(values)).items()
-            if v is not ABSENT
-        }
-        for name, values in hosts.items()
-    }
-    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory = directory / "inventory.yml"
-    inventory.write_text(
-        yaml.dump({"all": {"hosts": described, "vars": common}}, Dumper=_Dumper, allow_unicode=True)
-    )
-    playbook = directory / "play.yml"
-    playbook.write_text(
-        yaml.dump(
-            # As in site.yml the roles are the play's, so each sees the defaults of all; none runs.
-            [
-                {
-                    "hosts": "all",
-                    "gather_facts": False,
-                    "pre_tasks": [facts, *tasks, {"ansible.builtin.meta": "end_play"}],
-                    "roles": ROLES,
-                }
-            ],
-            sort_keys=False,
-        )
-    )
-    environment = os.environ | {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        "ANSIBLE_JINJA2_NATIVE_WARNING": "false",
-        "ANSIBLE_DEVEL_WARNING": "false",
-        "ANSIBLE_FORKS": "4",
-    }
-    command = [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, playbook]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    try:
-        report = json.loads(run.stdout[run.stdout.index("{") :])
-    except ValueError:
-        pytest.fail(f"ansible-playbook ended with {run.returncode}:\n{run.stdout}\n{run.stderr}")
-    failed: dict[str, str] = {}
-    said: dict[str, Any] = {}
-    for result in (task for part in report["plays"] for task in part["tasks"]):
-        for host, told in result["hosts"].items():
-            if told.get("failed"):
-                failed[host] = str(told.get("msg", told))
-            elif told.get("action") in ("debug", "ansible.builtin.debug") and "msg" in told:
-                said[host] = told["msg"]
-    assert set(report["stats"]) == set(hosts), "a host took no part"
-    return Told(failed, said)
-
-
-class Checker:
-    """The action plugin `check_values` in this process, with the variables that site.yml has."""
+class Site:
+    """The variables that site.yml has, read once, without a run of Ansible."""
 
     def __init__(self, directory: Path) -> None:
-        """Read the roles' variables once.
+        """Read the roles' variables and those of the play.
 
         Args:
             directory: an empty one, which keeps the secrets.
         """
         self.directory = directory
         self.loader = DataLoader()
-        self.base: dict[str, Any] = {
+        self.weaker: dict[str, Any] = {
             "ansible_facts": FACTS,
             "inventory_hostname": "droplet",
             "inventory_dir": str(directory),
             "inventory_file": str(directory / "hosts.yml"),
             "omit": "__omit__",
         }
-        for kind in ("defaults", "vars"):
-            for path in sorted(ROOT.glob(f"roles/*/{kind}/**/*.yml")):
-                self.base |= self.read(path) or {}
-            if kind == "defaults":
-                self.base |= self.read(ROOT / "playbooks" / "site.yml")[0]["vars"]
-        self.base |= self.read(ROOT / "group_vars" / "all.yml")
+        self.weaker |= self._of_roles("defaults")
+        self.weaker |= self.read(ROOT / "playbooks" / "site.yml")[0]["vars"]
+        self.stronger = self._of_roles("vars")
+
+    def _of_roles(self, kind: str) -> dict[str, Any]:
+        """Return the variables of all roles in their directories of a name."""
+        found: dict[str, Any] = {}
+        for path in sorted(ROOT.glob(f"roles/*/{kind}/**/*.yml")):
+            found |= self.read(path) or {}
+        return found
 
     def read(self, path: Path) -> Any:  # noqa: ANN401
         """Return what a file of YAML says, its texts as templates."""
         return self.loader.load_from_file(str(path), trusted_as_template=True)
+
+    def written(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values as Ansible reads them from a file of an inventory."""
+        path = self.directory / "values.yml"
+        path.write_text(yaml.dump(dict(values), Dumper=_Dumper, allow_unicode=True))
+        return dict(self.loader.load_from_file(str(path), cache="none", trusted_as_template=True))
+
+    def describe(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all variables of a host that is described by these values."""
+        return self.weaker | dict(values) | self.stronger
+
+
+class Renderer(Site):
+    """Renders as the action plugin `config_files` does."""
+
+    def render(
+        self,
+        host: str,
+        values: Mapping[str, Any],
+        templates: Mapping[str, Path],
+        expressions: Mapping[str, str],
+    ) -> dict[str, Any]:
+        """Return texts of a host, and values of expressions, by their names.
+
+        Args:
+            host: its name in the inventory.
+            values: its description; `facts` replaces what it says of its hardware.
+            templates: the file of each text.
+            expressions: the text of each expression.
+        """
+        given = self.written(values)
+        facts = {"ansible_facts": given.pop("facts", FACTS), "inventory_hostname": host}
+        variables = self.describe(given | facts)
+        templar = Templar(loader=self.loader, variables=variables)
+        from ansible_collections.clink.django_stack.plugins.action import config_files
+
+        told = {
+            name: config_files.render(str(path), variables, self.loader, templar)
+            for name, path in templates.items()
+        }
+        return told | templar.template(self.written(expressions))
+
+
+class Checker(Site):
+    """The action plugin `check_values` in this process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read the variables once.
+
+        Args:
+            directory: an empty one, which keeps the secrets.
+        """
+        super().__init__(directory)
+        self.base = self.describe(self.read(ROOT / "group_vars" / "all.yml"))
 
     def message(self, values: Mapping[str, Any], roles: list[str]) -> str:
         """Return what the plugin says of a host; an empty text where it finds nothing wrong.

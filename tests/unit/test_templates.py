@@ -21,7 +21,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.releases import
     dotenv_text,
     environment_text,
 )
-from conftest import EXAMPLE, ROLES, ROOT, Unsafe, play
+from conftest import EXAMPLE, ROLES, ROOT, Renderer, Unsafe
 from passlib.hash import sha512_crypt
 
 NASTY = yaml.safe_load((ROOT / "tests" / "environment.yml").read_text())
@@ -154,22 +154,13 @@ OTHERS = {
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """Texts by host, role and file, and the process environment as "environment"."""
-    show = {
-        f"{role}/{name.removesuffix('.j2')}": f"{role}/templates/{name}"
+    renderer = Renderer(tmp_path_factory.mktemp("rendered"))
+    templates = {
+        f"{role}/{name.removesuffix('.j2')}": ROOT / "roles" / role / "templates" / name
         for role, names in TEMPLATES.items()
         for name in names
     }
-    msg = {
-        key: f"{{{{ lookup('ansible.builtin.template', '{ROOT}/roles/{path}') }}}}"
-        for key, path in show.items()
-    }
-    told = play(
-        tmp_path_factory.mktemp("rendered"),
-        SETS,
-        [{"ansible.builtin.debug": {"msg": msg | OTHERS}}],
-    )
-    assert not told.failed
-    return told.said
+    return {host: renderer.render(host, SETS[host], templates, OTHERS) for host in SETS}
 
 
 @pytest.fixture(params=SETS)
