@@ -98,6 +98,12 @@ def keys() -> None:
         raise SystemExit("the project's SECRET_KEY_FALLBACKS lacks a key of its environment")
 
 
+def has_database() -> bool:
+    """Return whether there is a database; app_database: none and no DATABASES mean that not."""
+    dummy = connections[DEFAULT_DB_ALIAS].settings_dict["ENGINE"] == "django.db.backends.dummy"
+    return not dummy or bool(os.environ.get("DATABASE_URL"))
+
+
 def applied() -> set[str]:
     """Return the names of the migrations that the database has."""
     recorder = MigrationRecorder(connections[DEFAULT_DB_ALIAS])
@@ -106,11 +112,14 @@ def applied() -> set[str]:
 
 def plan() -> None:
     """Ask the database which migrations are due."""
-    call_command("migrate", plan=True)
+    if has_database():
+        call_command("migrate", plan=True)
 
 
 def migrate() -> None:
     """Migrate, alone, and without holding up the requests that wait behind a lock of its own."""
+    if not has_database():
+        return
     connection = connections[DEFAULT_DB_ALIAS]
     before = applied()
     try:
@@ -202,6 +211,8 @@ def behind() -> None:
 
     The live release may hold locks, and a rollback waits for none of them for long.
     """
+    if not has_database():
+        return
     connection = connections[DEFAULT_DB_ALIAS]
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

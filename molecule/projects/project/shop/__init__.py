@@ -1,0 +1,1 @@
+"""The smallest project that Django serves."""
