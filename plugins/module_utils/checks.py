@@ -16,13 +16,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     certificates,
+    diagnosis,
     health,
     queues,
     reserve,
@@ -45,6 +46,8 @@ WAITING = 16  # WAL files of 16 MB that wait for the archive, which are too many
 SILENT = 600  # seconds without a look of the timer after which nobody watches
 CONNECTIONS = 90  # percent of PostgreSQL's connections
 SCARCE = 5  # percent of the RAM that must be left, free swap included
+SLICE = "django_stack.slice"  # of all services of the application
+LOG = 200  # lines of the log of a unit that does not work, in which the cause is looked for
 PATIENCE = 25  # seconds for a probe
 WELL = 2  # looks of the timer that believe in a probe which has succeeded
 SHOWN = ("ActiveState", "SubState", "LoadState", "Result", "MainPID", "MemoryCurrent", "Id",
@@ -455,6 +458,20 @@ def is_stopped(process: str) -> bool:
     return told.rpartition(")")[2].split()[:1] == ["T"]
 
 
+def explained(row: Row, now: float) -> Row:
+    """Return the row of a unit with what its log says to do, if that is known.
+
+    Only for units of the application: the advice names its variables.
+    """
+    if units.show(row.name, "Slice").get("Slice") != SLICE:
+        return row
+    log = diagnosis.readable(units.journal(row.name, now - HOUR, LOG))
+    found = diagnosis.cause_of(log)
+    if not found:
+        return row
+    return replace(row, advice=f"{clean(found.told, 600)} ({row.advice})")
+
+
 def look_units(
     names: list[str], probes: Mapping[str, str], known: Mapping[str, int], now: float
 ) -> tuple[list[Row], dict[str, int]]:
@@ -486,7 +503,8 @@ def look_units(
     if failed.code:
         raise OSError(clean(failed.output))
     words = [line.split()[0] for line in failed.output.splitlines() if line.split()]
-    return [*rows, *judge_failed(words, names)], left
+    rows += judge_failed(words, names)
+    return [explained(row, now) if row.wrong else row for row in rows], left
 
 
 def look_database(port: int, now: float) -> list[Row]:

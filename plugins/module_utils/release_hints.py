@@ -5,13 +5,10 @@ HINTS also says whether a failure of a step is the release's fault.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-LINES = 20  # of what a step printed, the last
-WIDTH = 500  # characters of a line, the last
-CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")
+from ansible_collections.clink.django_stack.plugins.module_utils import diagnosis
 
 # For each step: whether its failure is the release's fault, and what to mend. Such a release is
 # marked as failed, and its unfinished directory is removed.
@@ -145,20 +142,24 @@ def celery_warnings(told: Mapping[str, Any], silenced: Iterable[str]) -> list[st
 
 
 def explain(
-    step: str, output: str, wrong: str = "", consequence: str = "the site is as it was"
-) -> str:
+    step: str, output: str, wrong: str = "", consequence: str = "the site is as it was",
+    directory: str = "",
+) -> str:  # fmt: skip
     """Return the message for an operator when a step has failed.
+
+    What to do comes first: that of a cause that is known, or else the hint of the step.
 
     Args:
         step: its name, a key of HINTS.
-        output: its output, which may be hostile; the message has its last LINES lines, without
-            control characters.
+        output: its output, which may be hostile; the message has the lines that tell why.
         wrong: another reason, such as a timeout.
         consequence: the state of the site.
+        directory: app_directory.
     """
-    hint = HINTS.get(step, (True, ""))[1]
-    text = CONTROL.sub("?", output).strip()
-    lines = [line[-WIDTH:] for line in text.split("\n") if not line.startswith("step: ")][-LINES:]
-    lines = [] if lines == [""] else lines
-    told = [hint, f'The step "{step}" failed, and {consequence}.', wrong]
-    return "\n".join([*filter(None, told), *(["It printed:", *lines] if lines else [])])
+    lines = diagnosis.readable(output)
+    found = diagnosis.cause_of(lines, directory)
+    told = [found.told] if found else []
+    told += [HINTS.get(step, (True, ""))[1]] if not (found and found.sure) else []
+    told += [f'The step "{step}" failed, and {consequence}.', wrong]
+    shown = [line for line in diagnosis.shown(lines, found) if line not in told]
+    return "\n".join([*filter(None, told), *(["It printed:", *shown] if shown else [])])

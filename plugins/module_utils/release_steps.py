@@ -26,9 +26,9 @@ from ansible_collections.clink.django_stack.plugins.module_utils.releases import
 class StepError(ReleaseError):
     """A step failed; `step` is its name."""
 
-    def __init__(self, step: str, output: str, wrong: str = "") -> None:
+    def __init__(self, step: str, output: str, wrong: str = "", directory: str = "") -> None:
         """Keep the step's name and what it printed."""
-        super().__init__(release_hints.explain(step, output, wrong))
+        super().__init__(release_hints.explain(step, output, wrong, directory=directory))
         self.step = step
 
 
@@ -96,14 +96,16 @@ class Steps:
             properties=sandbox, variables=variables, limit=self.limit,
         )  # fmt: skip
         kills = memory.kills(memory.COUNTERS.read_text())
-        done = units.run(argv, self.limit + 60)
+        # The first error of a build tells its cause, and may come long before the end.
+        done = units.run(argv, self.limit + 60, first=units.KEPT)
         if done.code:
             wrong = ""
             if done.seconds >= self.limit:
                 wrong = f"It had not ended after app_step_timeout, {self.limit} s, and was stopped."
             elif memory.kills(memory.COUNTERS.read_text()) > kills:
                 wrong = "The kernel killed a process meanwhile, because memory had run out."
-            raise StepError(releases.step_of(done.output, steps), done.output, wrong)
+            step = releases.step_of(done.output, steps)
+            raise StepError(step, done.output, wrong, self.application["directory"])
         return done.output
 
     # --- As the build user, who has none of the application's secrets ---------------------------

@@ -19,6 +19,7 @@ SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
 REST = 1.0  # seconds for reading the rest of the output after the end of a command
 KEPT = 128 * 1024  # the last bytes of an output: a hostile command may print without an end
+CUT = b"\n[...]\n"  # what stands for the middle of an output
 STOPPING = 5  # seconds after which systemd kills processes that do not end
 # Root starts programs by their full paths. This PATH is for the programs that those start.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -87,18 +88,20 @@ def transient(
     ]  # fmt: skip
 
 
-def run(command: list[str], limit: float, kept: int = KEPT) -> Result:
+def run(command: list[str], limit: float, kept: int = KEPT, first: int = 0) -> Result:
     """Run a command to its end and return what it printed, standard error among it.
 
     Args:
         command: the program, by its full path, and its arguments.
         limit: seconds after which the command is killed.
         kept: the last bytes of the output that are returned.
+        first: the first bytes that are returned besides.
     """
     begun = time.monotonic()
     deadline = begun + limit
     last = float("inf")
     output = b""
+    cut = False
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -121,7 +124,9 @@ def run(command: list[str], limit: float, kept: int = KEPT) -> Result:
                 read = stream.read(65536)
                 if read == b"":
                     break
-                output = (output + (read or b""))[-kept:]
+                output += read or b""
+                if len(output) > first + kept:
+                    output, cut = output[:first] + output[-kept:], True
             elif ended:
                 break
             if time.monotonic() > last:
@@ -130,6 +135,8 @@ def run(command: list[str], limit: float, kept: int = KEPT) -> Result:
                 process.kill()
                 deadline = float("inf")
         code = process.wait()
+    if cut and first:
+        output = output[:first] + CUT + output[first:]
     return Result(code, output.decode(errors="replace"), time.monotonic() - begun)
 
 

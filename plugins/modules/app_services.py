@@ -113,7 +113,12 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.clink.django_stack.plugins.module_utils import health, memory, units
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    diagnosis,
+    health,
+    memory,
+    units,
+)
 
 # Run in the release with the name of the application and of the worker: one process asks until the
 # worker answers, because each would load the project again.
@@ -132,13 +137,22 @@ while time.monotonic() < end:
 sys.exit(wrong)
 """
 STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
+LOG = 400  # lines of a service's log in which the cause is looked for
 PING = 25  # seconds within which a worker must answer
 ENDING = 5.0  # seconds to wait for a worker that still ends its tasks
 TRIES = 10  # requests to the site, one each second
 
 
 class ServiceError(Exception):
-    """A service does not work; the text has its name and the end of its log."""
+    """A service does not work; the text says what to do, and has the lines of its log that say why.
+
+    `what` is one line: which service, and what is wrong with it.
+    """
+
+    def __init__(self, what: str, log: str = "") -> None:
+        """Keep what is wrong, and look for the cause in the log."""
+        super().__init__(diagnosis.report(what, log))
+        self.what = what.splitlines()[0]
 
 
 def resident(main: str) -> int:
@@ -156,8 +170,8 @@ def restart(unit: str) -> None:
     begun = time.time()
     done = units.systemctl("restart", unit, limit=STARTING)
     if done.code:
-        said = units.journal(unit, begun) or done.output
-        raise ServiceError(f"{unit} does not start; journalctl -u {unit} says:\n{said}")
+        said = units.journal(unit, begun, LOG) or done.output
+        raise ServiceError(f"{unit} does not start; journalctl -u {unit} says:", said)
 
 
 def hand_over(service: dict[str, Any]) -> list[str]:
@@ -177,8 +191,13 @@ def hand_over(service: dict[str, Any]) -> list[str]:
     return []
 
 
-def ping(application: dict[str, Any], worker: str) -> list[str]:
+def ping(application: dict[str, Any], worker: str, since: float) -> list[str]:
     """Wait until the Celery worker answers; return messages.
+
+    Args:
+        application: the application.
+        worker: the name of the worker's service.
+        since: when it was restarted, in seconds since 1970.
 
     Raises:
         ServiceError: the worker does not answer.
@@ -208,9 +227,9 @@ def ping(application: dict[str, Any], worker: str) -> list[str]:
     # A run that was cut off can have left the unit behind; systemd refuses it until that one ends.
     while (done := units.run(command, PING + 15)).code:
         if time.monotonic() - begun > PING:
-            said = done.output.strip()
+            said = f"{units.journal(unit, since, LOG)}\n{done.output}"
             raise ServiceError(
-                f"The worker {node} does not answer; journalctl -u {worker} says why\n{said}"
+                f"The worker {node} does not answer; journalctl -u {worker} says why", said
             )
         time.sleep(0.2)
     return []
@@ -231,8 +250,13 @@ def start_afresh(services: list[dict[str, Any]]) -> None:
         restart(name)
 
 
-def see_site(site: dict[str, Any]) -> None:
+def see_site(site: dict[str, Any], services: list[dict[str, Any]], since: float) -> None:
     """Ask the site for its page, some times.
+
+    Args:
+        site: the site.
+        services: those that were restarted.
+        since: when, in seconds since 1970.
 
     Raises:
         ServiceError: no answer was a good one; with what was wrong with the last.
@@ -243,7 +267,8 @@ def see_site(site: dict[str, Any]) -> None:
         if not wrong:
             return
         time.sleep(1)
-    raise ServiceError(wrong)
+    web = [each["unit"] for each in services if each["handover"]]
+    raise ServiceError(wrong, "\n".join(units.journal(unit, since, LOG) for unit in web))
 
 
 def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
@@ -253,6 +278,7 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
         ServiceError: one of them does not.
     """
     told: list[str] = []
+    begun = time.time()
     asked = bool(due) or not given["outdated"]
     try:
         for each in due:
@@ -261,20 +287,19 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
             else:
                 units.systemctl("restart", "--no-block", each["unit"])
         if given["worker"] and asked:
-            told += ping(given["application"], given["worker"])
+            told += ping(given["application"], given["worker"], begun)
         if given["site"] and asked:
-            see_site(given["site"])
+            see_site(given["site"], due, begun)
     except ServiceError as error:
         if not given["force"]:
             raise
-        first = str(error).splitlines()[0]
-        told.append(f"All processes of the services were killed, and started again: {first}")
+        told.append(f"All processes of the services were killed, and started again: {error.what}")
         start_afresh(due)
         if given["site"]:
-            see_site(given["site"])
+            see_site(given["site"], due, begun)
         if given["worker"]:
             try:
-                told += ping(given["application"], given["worker"])
+                told += ping(given["application"], given["worker"], begun)
             except ServiceError as silent:  # the broker holds what the other release has left
                 told.append(str(silent))
     return told

@@ -25,8 +25,9 @@ def host(monkeypatch):
     site, `silent` says whether the worker does not answer, and `done` has what was done.
     """
     told = SimpleNamespace(
-        done=[], failing=set(), pages=[], silent=False, state="active", free=500, clock=0.0
-    )
+        done=[], failing=set(), pages=[], silent=False, state="active", free=500, clock=0.0,
+        log="the log",
+    )  # fmt: skip
 
     def systemctl(*words, **settings):
         told.done.append(" ".join(words))
@@ -45,7 +46,7 @@ def host(monkeypatch):
 
     monkeypatch.setattr(units, "systemctl", systemctl)
     monkeypatch.setattr(units, "run", run)
-    monkeypatch.setattr(units, "journal", lambda unit, since: "the log")
+    monkeypatch.setattr(units, "journal", lambda unit, since, lines: told.log)
     monkeypatch.setattr(units, "show", lambda *names: {"MainPID": "5", "ActiveState": told.state})
     monkeypatch.setattr(app_services.memory, "available", lambda text: told.free)
     clock = SimpleNamespace(sleep=sleep, monotonic=lambda: told.clock, time=lambda: told.clock)

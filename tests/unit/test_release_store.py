@@ -587,7 +587,7 @@ class Ran:
         self.commands, self.during = [], lambda: None
         self.results = []
 
-    def run(self, command, limit):
+    def run(self, command, limit, **settings):
         """Keep a step's command; run the tools of the system."""
         if command[0] != units.SYSTEMD_RUN:
             return RUN(command, limit)

@@ -10,6 +10,9 @@ import os
 import shutil
 import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,27 +56,32 @@ def delivery(application: Any, transport: str) -> dict[str, object]:  # noqa: AN
     }
 
 
+@contextmanager
+def explained(wrong: str) -> Iterator[None]:
+    """Print how an exception came about, and end with what is wrong."""
+    try:
+        yield
+    except BaseException as error:
+        traceback.print_exc()
+        raise SystemExit(f"{wrong}: {error!r}") from error
+
+
 def imports() -> None:
     """Import what the services will import."""
     wsgi, celery = os.environ["APP_WSGI"], os.environ["APP_CELERY"]
-    try:
+    with explained(f"app_wsgi: {wsgi} cannot be imported"):
         import_string(wsgi.replace(":", "."))
-    except Exception as error:
-        raise SystemExit(f"app_wsgi: {wsgi} cannot be imported: {error!r}") from error
     if not celery:
         return
-    try:
+    with explained(f"app_celery: {celery} cannot be imported"):
         from celery.app.utils import find_app
 
         application = find_app(celery)
-    except BaseException as error:
-        raise SystemExit(f"app_celery: {celery} cannot be imported: {error!r}") from error
-    try:
-        with application.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=5)
-            transport = connection.transport.driver_type
-    except Exception as error:
-        raise SystemExit(f"app_broker: the project's broker does not answer: {error!r}") from error
+    with explained("app_broker: the package for the project's broker cannot be imported"):
+        connection = application.connection_for_write()
+        transport = connection.transport.driver_type
+    with connection, explained(f"app_broker: {connection.as_uri()} does not answer"):
+        connection.ensure_connection(max_retries=1, timeout=5)
     told["celery"] = delivery(application, transport)
 
 
