@@ -84,7 +84,9 @@ options:
     type: bool
     default: false
   enforced:
-    description: Whether the environment's files are compared with the description, too.
+    description:
+      - Whether a whole host is set up. Then the environment's files are compared with the
+        description, too, and a release that was taken back leaves the live one as it is.
     type: bool
     default: false
   steps:
@@ -270,8 +272,9 @@ class Deploy:
             revision = self.revision()
             name = releases.name_of(revision, self.given["recipe"])
             ref = str(self.given["application"]["ref"]) if self.given["is_git"] else ""
-            releases.refuse_left(record, live, name, self.given["retry"])
-        else:
+            if self.is_taken_back(record, live, name):
+                kind = "live"
+        if kind != "source":
             name = live
             if kind == "rollback":
                 name = releases.target(record, self.host.built(), live, self.given["to"])
@@ -298,6 +301,21 @@ class Deploy:
         if build and live and (warning := memory.too_little(memory.MEMORY.read_text())):
             self.module.warn(warning)
         return {"release": name, "live": live, "due": due, "build": build, "changed": due and check}
+
+    def is_taken_back(self, record: dict[str, Any], live: str, name: str) -> bool:
+        """Return whether a rollback has taken a release back, so that the live one stays.
+
+        Raises:
+            ReleaseError: it has, and a deploy does nothing besides.
+        """
+        try:
+            releases.refuse_left(record, live, name, self.given["retry"])
+        except ReleaseError as error:
+            if not self.given["enforced"] or not live:
+                raise
+            self.module.warn(f"{live} stays live, and the rest of the site is set up: {error}")
+            return True
+        return False
 
     def revision(self) -> str:
         """Return the revision of the source."""
@@ -401,7 +419,7 @@ class Deploy:
         if new:
             self.steps.share(path, environment)
             self.host.remove(path / ".shared")
-        if request["kind"] == "source":
+        if new and request["kind"] == "source":
             # npm and others write to their HOME; a /tmp that other users share is no place for it.
             home = {"HOME": "/tmp"} if settings["sandbox"].get("PrivateTmp") else {}
             for command in self.given["before_migrate"]:

@@ -468,6 +468,45 @@ def test_what_was_taken_back_is_not_deployed_again_by_mistake(call):
 
 
 @pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("digest", ["e1", "e2"])
+def test_a_whole_run_after_a_rollback_keeps_the_live_release(call, fake, digest):
+    """Its environment follows the description, and no hook runs in it."""
+    call("active", "", request="rollback", steps=["behind"])
+    call("finished")
+    given = {"enforced": True, "digest": digest, "environment_text": f'A="{digest}"\n'}
+    told = call("requested", REVISIONS[1], **given)
+    assert told["release"] == told["live"] == NAMES[0]
+    assert not told["build"]
+    assert f"{NAMES[0]} stays live" in told["warnings"][0]
+    assert "app_retry=true" in told["warnings"][0]
+    fake.ran = []
+    if told["due"]:
+        call("active", REVISIONS[1], steps=["trial"], before_migrate=["make"], **given)
+    call("finished")
+    assert "make" not in fake.ran
+    assert call.host.live() == NAMES[0]
+    assert call.host.record()["environment"] == digest
+    assert call.host.record()["releases"][NAMES[1]]["state"] == "left"
+    assert call("requested", REVISIONS[1], retry=True, **given)["release"] == NAMES[1]
+
+
+def test_a_whole_run_takes_a_new_commit_after_a_rollback(call, deploy, two):
+    call("active", "", request="rollback", steps=["behind"])
+    call("finished")
+    told = call("requested", REVISIONS[2], enforced=True)
+    assert (told["release"], told["warnings"]) == (NAMES[2], [])
+
+
+def test_hooks_before_the_migrations_are_for_a_new_release(call, deploy, fake):
+    """Of one that is complete only the static files can be written to."""
+    deploy(REVISIONS[0], before_migrate=["make"])
+    assert fake.ran.count("make") == 1
+    deploy(REVISIONS[0], before_migrate=["make"], digest="e2")
+    assert fake.ran.count("make") == 1
+    assert call.host.record()["environment"] == "e2"
+
+
+@pytest.mark.usefixtures("two")
 def test_services_that_fail_bring_back_the_release_and_its_environment(call, fake):
     call("requested", REVISIONS[2], digest="e2")
     call("active", REVISIONS[2], digest="e2", environment_text='A="2"\n')
