@@ -22,6 +22,15 @@ from ansible_collections.clink.django_stack.plugins.module_utils.release_store i
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
 
+# Copies those of the directories that the source has.
+SHARE = """
+from=$1 to=$2
+shift 2
+for each; do
+    if [ -d "$from/$each" ]; then cp -RP --no-clobber "$from/$each/." "$to/$each/"; fi
+done
+"""
+
 
 class StepError(ReleaseError):
     """A step failed; `step` is its name."""
@@ -254,10 +263,15 @@ class Steps:
         )  # fmt: skip
 
     def share(self, path: Path, environment: Path) -> None:
-        """Copy what the source has in shared directories to them; what is there already stays."""
+        """Copy what the source has in shared directories to them; what is there already stays.
+
+        The copies get the group of the directory and the modes of new files, as uploads do: the web
+        server reads them.
+        """
         if os.path.lexists(path / ".shared"):
-            copy = 'cp -a --no-clobber "$1/." "$2/"'
-            command = ["/bin/sh", "-c", copy, "copy", f"{path}/.shared", self.application["shared"]]
+            places = [f"{path}/.shared", self.application["shared"]]
+            command = ["/bin/sh", "-ec", SHARE, "share", *places]
+            command += self.application["shared_directories"]
             self.as_application(["shared"], path, command, environment)
 
     def django(

@@ -266,6 +266,8 @@ class Deploy:
             if other := self.take():
                 return other
             self.host.own()
+            if kind == "source":
+                self.need_directories()
         record, live = self.host.record(), self.host.live()
         ref = ""
         if kind == "source":
@@ -301,6 +303,21 @@ class Deploy:
         if build and live and (warning := memory.too_little(memory.MEMORY.read_text())):
             self.module.warn(warning)
         return {"release": name, "live": live, "due": due, "build": build, "changed": due and check}
+
+    def need_directories(self) -> None:
+        """Refuse a release whose links into the shared directories would lead nowhere.
+
+        Raises:
+            ReleaseError: the host lacks a directory, which site.yml makes.
+        """
+        shared = Path(self.given["application"]["shared"])
+        wanted = self.given["application"]["shared_directories"]
+        missing = [each for each in wanted if not (shared / each).is_dir()]
+        if missing:
+            raise ReleaseError(
+                f"app_shared_directories: the host does not have {', '.join(missing)} yet. Run "
+                "site.yml, which makes it and deploys as well. Nothing was done."
+            )
 
     def is_taken_back(self, record: dict[str, Any], live: str, name: str) -> bool:
         """Return whether a rollback has taken a release back, so that the live one stays.

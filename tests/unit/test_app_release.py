@@ -497,6 +497,20 @@ def test_a_whole_run_takes_a_new_commit_after_a_rollback(call, deploy, two):
     assert (told["release"], told["warnings"]) == (NAMES[2], [])
 
 
+@pytest.mark.parametrize("there", [[], ["shop"], ["shop", "shop/media/"]])
+def test_a_shared_directory_that_the_host_lacks_refuses_a_deploy(call, tmp_path, there):
+    """The release's link would lead nowhere."""
+    given = application(tmp_path / "app") | {"shared_directories": ["shop/media"]}
+    for each in there:
+        (tmp_path / "app" / "shared" / each).mkdir(parents=True)
+    if len(there) > 1:
+        assert call("requested", application=given)["due"]
+        return
+    with pytest.raises(ReleaseError, match=r"app_shared_directories.*shop/media.*site\.yml"):
+        call("requested", application=given)
+    assert holder(call) == ""
+
+
 def test_hooks_before_the_migrations_are_for_a_new_release(call, deploy, fake):
     """Of one that is complete only the static files can be written to."""
     deploy(REVISIONS[0], before_migrate=["make"])

@@ -34,6 +34,7 @@ def application(root):
     return {
         "name": "clinic", "root": str(root), "directory": "backend", "user": USER,
         "build_user": BUILDER, "current": str(root / "current"), "shared": str(root / "shared"),
+        "shared_directories": [],
         "environment_file": str(root.parent / "etc" / "environment"), "dotenv": "",
         "packages": ["gunicorn"], "python": "python3", "step_timeout": 60, "ref": "HEAD",
         "keep": 2, "static_keep": 24, "sandbox": {"ProtectSystem": "strict"},
@@ -824,3 +825,22 @@ def test_a_step_of_a_dead_run_is_waited_for_and_named(steps, monkeypatch):
     monkeypatch.setattr(release_steps, "PATIENCE", 0.01)
     with pytest.raises(ReleaseError, match="systemctl stop clinic-step.service"):
         steps.settle()
+
+
+def test_what_the_source_has_in_shared_directories_is_copied_as_uploads_are(tmp_path):
+    """The directories keep their modes, and what is there already stays."""
+    source, shared = tmp_path / "from", tmp_path / "to"
+    for directory in (source / "shop" / "media", shared / "shop" / "media", shared / "logs"):
+        directory.mkdir(parents=True)
+    (source / "shop" / "media" / "logo").write_text("new")
+    (source / "shop" / "media" / "logo").chmod(0o666)
+    (source / "shop" / "media" / "upload").write_text("of the source")
+    (shared / "shop" / "media" / "upload").write_text("of a visitor")
+    (source / "shop" / "media").chmod(0o700)
+    (shared / "shop" / "media").chmod(0o2750)
+    command = ["sh", "-ec", release_steps.SHARE, "share", source, shared, "logs", "shop/media"]
+    subprocess.run(command, check=True, umask=0o027)
+    media = shared / "shop" / "media"
+    assert stat.S_IMODE(media.stat().st_mode) == 0o2750
+    assert stat.S_IMODE((media / "logo").stat().st_mode) == 0o640
+    assert (media / "upload").read_text() == "of a visitor"

@@ -1,7 +1,46 @@
-"""The smallest project on a host that has no optional part, as converge has left it."""
+"""Optional parts of the description: none, as converge has left the host; all; and none again."""
 
-from droplets import changed
 from projects import APP, done
+
+OPTIONAL = [
+    "postgresql@17-main",
+    "redis-server",
+    "celery",
+    "celery-beat",
+    "prometheus-node-exporter",
+    "django_stack-backup@now.timer",
+]
+ON = {
+    "app_database": "local",
+    "app_broker": "local",
+    "app_celery": "shop",
+    "app_shared_directories": ["shop/media", "var/lib/exports"],
+    "app_certificate": "selfsigned",
+    "backup_repository": "/var/backups/django_stack",
+    "exporters_enabled": ["node"],
+}
+SETTINGS = """
+import dj_database_url
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent
+DATABASES = {"default": dj_database_url.config()}
+INSTALLED_APPS = [f"django.contrib.{name}" for name in ("contenttypes", "auth", "staticfiles")]
+STATICFILES_DIRS = [BASE_DIR / "assets"]
+STATIC_URL = "/static/"
+MEDIA_URL = "/media/"
+MEDIA_ROOT = BASE_DIR / "media"
+"""
+FILES = {
+    "requirements.txt": "Django==5.2.19\ncelery[redis]\npsycopg[binary]\ndj-database-url\n",
+    "shop/__init__.py": "from celery import Celery\n\napp = Celery('shop')\n",
+    "shop/assets/shop.css": "a {}\n",
+    "shop/media/logo.txt": "a logo\n",
+}
+
+
+def states(host):
+    return host.run(f"systemctl is-active {' '.join(OPTIONAL)}").stdout.split()
 
 
 def test_the_site_answers_and_the_hook_of_the_switch_has_run(host, door):
@@ -9,11 +48,31 @@ def test_the_site_answers_and_the_hook_of_the_switch_has_run(host, door):
     assert "switched" in host.check_output(f"journalctl --quiet --output=cat --identifier={APP}")
 
 
-def test_no_optional_service_is_there(host):
-    units = ["postgresql", "redis-server", "rabbitmq-server", "celery", "celery-beat"]
-    told = host.run("systemctl is-active " + " ".join(units)).stdout.split()
-    assert "active" not in told, told
+def test_without_optional_parts_no_service_of_theirs_is_there(host):
+    assert "active" not in states(host)
 
 
-def test_a_second_run_changes_nothing(project):
-    assert changed(done(project.site())) == ["0"]
+def test_all_is_turned_on(host, project, door):
+    base = project.text("shop/settings.py"), project.text("requirements.txt")
+    project.append("shop/settings.py", SETTINGS)
+    project.write(FILES)
+    done(project.site(**ON))
+    assert set(states(host)) == {"active"}
+    # The door of this scenario speaks HTTP, which nginx leads to HTTPS.
+    assert door.ask("/").status_code == 301
+    door.url = door.url.replace("http:", "https:")
+    assert door.ask("/media/logo.txt").text == "a logo\n"
+    assert door.ask("/static/shop.css").text == "a {}\n"
+    project.write({"shop/settings.py": base[0], "requirements.txt": base[1]})
+
+
+def test_all_is_turned_off_again(host, project, door):
+    """What is turned off stops, now and at boot, and the site goes on."""
+    told = done(project.site())
+    assert "celery.service" in told, "the run does not say what it has stopped"
+    assert "active" not in states(host)
+    enabled = host.run(f"systemctl is-enabled {' '.join(OPTIONAL)} postgresql").stdout.split()
+    assert "enabled" not in enabled
+    assert host.check_output("systemctl --failed --no-legend") == ""
+    door.url = door.url.replace("https:", "http:")
+    assert door.ask("/").text == "a shop"

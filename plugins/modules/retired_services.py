@@ -1,0 +1,119 @@
+"""Stops the services that the description of a host has had and no longer has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: retired_services
+short_description: Stops the services that a description no longer has
+description:
+  - Stops each service now and at boot, and removes the files that let it run. Its packages, its
+    settings and its data stay.
+  - A service that this collection has not installed is left alone. The file in C(own) tells.
+options:
+  services:
+    description: The services that a role would set up and that the description does not have.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      unit:
+        description: The name of the unit, as in V(celery.service).
+        type: str
+        required: true
+      own:
+        description: A file that only the role has written. It is removed at the end.
+        type: str
+        required: true
+      text:
+        description: What the file contains if it is the role's; empty if its path says enough.
+        type: str
+        default: ""
+author:
+  - The engineers of django_stack
+attributes:
+  check_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Stop the Celery worker of an application that has none any more
+  clink.django_stack.retired_services:
+    services:
+      - unit: celery.service
+        own: /etc/systemd/system/celery.service
+        text: Description=Celery worker of clinic
+"""
+
+RETURN = r"""
+stopped:
+  description: The units that were stopped.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.clink.django_stack.plugins.module_utils import units
+
+STOPPING = 86400.0  # seconds; systemd itself ends a service that does not stop in its time
+
+
+def is_ours(service: dict[str, Any]) -> bool:
+    """Return whether the role has installed a service and has not removed it since."""
+    path = Path(service["own"])
+    if path.is_symlink() or not path.is_file():
+        return False
+    return service["text"] in path.read_text(encoding="utf-8", errors="replace")
+
+
+def retire(service: dict[str, Any]) -> None:
+    """Stop a service now and at boot, and remove its file.
+
+    The file comes last, so that the next run completes an interrupted one.
+
+    Raises:
+        UnitError: systemctl fails.
+    """
+    unit = service["unit"]
+    done = units.systemctl("disable", "--now", unit, limit=STOPPING)
+    if done.code:
+        raise units.UnitError(f"{unit} does not stop: {done.output.strip()}")
+    units.systemctl("reset-failed", unit)  # a worker may end with an error
+    os.unlink(service["own"])
+    units.systemctl("daemon-reload")
+
+
+def main() -> None:
+    """Run the module."""
+    service = {
+        "unit": {"type": "str", "required": True},
+        "own": {"type": "str", "required": True},
+        "text": {"type": "str", "default": ""},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "services": {"type": "list", "elements": "dict", "required": True, "options": service}
+        },
+        supports_check_mode=True,
+    )
+    ours = [each for each in module.params["services"] if is_ours(each)]
+    stopped = [each["unit"] for each in ours]
+    try:
+        for each in ours if not module.check_mode else []:
+            retire(each)
+    except units.UnitError as error:
+        module.fail_json(msg=str(error), stopped=stopped)
+    if stopped:
+        module.warn(
+            f"The description has no need of {', '.join(stopped)} any more: stopped, now and at "
+            "boot. The packages and the data stay."
+        )
+    module.exit_json(changed=bool(stopped), stopped=stopped)
+
+
+if __name__ == "__main__":
+    main()
