@@ -21,6 +21,7 @@ class FilterModule:
             "certificate_groups": addresses.certificate_groups,
             "domains": addresses.domains,
             "is_address": lambda text: addresses.parse_address(text) is not None,
+            "requestable": addresses.requestable,
             "trusted_origins": addresses.trusted_origins,
             "unbracketed": addresses.unbracketed,
             "with_addresses": addresses.with_addresses,

@@ -5,6 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from types import ModuleType
+
+idna: ModuleType | None
+try:
+    import idna
+except ImportError:
+    idna = None
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -57,13 +64,75 @@ def is_domain(text: object) -> bool:
     return all(LABEL.fullmatch(label) for label in labels) and not labels[-1].isdecimal()
 
 
+def ascii_host(host: str) -> str:
+    """Return a host as clients send it: an international name in Punycode (RFC 5890).
+
+    A name that cannot be written so stays as it is; `is_host` refuses it. The package `idna` does
+    as browsers do (UTS 46). Python's own codec, of IDNA 2003, would make other names of those that
+    have one of its four deviating characters, so these need the package.
+    """
+    if host.isascii():
+        return host
+    wildcard = "*." if host.startswith("*.") else ""
+    name = host.removeprefix("*.")
+    try:
+        if idna:
+            return wildcard + str(idna.encode(name, uts46=True).decode())
+        if not re.search("[ßς\u200c\u200d]", name):
+            return wildcard + name.encode("idna").decode()
+    except UnicodeError:
+        pass
+    return host
+
+
 def is_host(text: object) -> bool:
-    """Return whether a text is a domain name, `*.` before one, or an IP address."""
+    """Return whether a text is a domain name, `*.` before one, or an IP address.
+
+    A domain name may be an international one, as its owner writes it, in lower case.
+    """
     if parse_address(text):
         return True
-    return (
-        isinstance(text, str) and is_domain(text.removeprefix("*.")) and len(text) <= LONGEST_NAME
-    )
+    if not isinstance(text, str) or text != text.lower():
+        return False
+    name = ascii_host(text)
+    return is_domain(name.removeprefix("*.")) and len(name) <= LONGEST_NAME
+
+
+def likely_host(value: object) -> str:
+    """Return the host that somebody meant who typed a URL, a port, a dot or capital letters.
+
+    Returns:
+        the host; empty where the value is one already, or nobody knows.
+    """
+    if not isinstance(value, str) or is_host(value):
+        return ""
+    text = re.sub(r"^[a-z][a-z0-9+.-]*://([^/@]*@)?", "", value.strip().lower())
+    text = re.split(r"[/?#]", text)[0]
+    if not parse_address(text):
+        text = re.sub(r":[0-9]*$", "", text).rstrip(".")
+    return text if is_host(text) else ""
+
+
+def is_port(value: object) -> bool:
+    """Return whether a value is a port from 1 to 65535, without zeros in front."""
+    return re.fullmatch(r"[1-9][0-9]{0,4}", str(value)) is not None and int(str(value)) <= 65535
+
+
+def is_upstream(value: object) -> bool:
+    """Return whether a text is a server of nginx's upstream: socket or host, then parameters."""
+    if not isinstance(value, str) or not re.fullmatch(r"[ -~]+", value):
+        return False
+    server, *parameters = value.split(" ")
+    if not all(re.fullmatch(r"[a-z_]+(=[a-z0-9]+)?", parameter) for parameter in parameters):
+        return False
+    if server.startswith("unix:"):
+        return re.fullmatch(r"/[A-Za-z0-9_./-]+", server[len("unix:") :]) is not None
+    address = parse_address(server)
+    if address and not server.startswith("["):
+        return address.version == 4
+    host, port = re.fullmatch(r"(.*?)(?::([0-9]+))?", server).groups()  # type: ignore[union-attr]
+    known = parse_address(host) is not None or is_domain(host.lower())
+    return known and (port is None or is_port(port))
 
 
 def is_public(text: str) -> bool:
@@ -79,9 +148,14 @@ def is_public(text: str) -> bool:
 
 
 def bracketed(host: str) -> str:
-    """Return a host as a URL has it: an IPv6 address in brackets, anything else as it is."""
+    """Return a host as a URL has it: an IPv6 address in brackets, a name in ASCII."""
     address = parse_address(host)
-    return f"[{host.strip('[]')}]" if address and address.version == 6 else host
+    return f"[{host.strip('[]')}]" if address and address.version == 6 else ascii_host(host)
+
+
+def requestable(host: str) -> str:
+    """Return a host that a request can name: `www` in the place of an asterisk, in ASCII."""
+    return ascii_host(host).replace("*", "www")
 
 
 def unbracketed(host: str) -> str:
@@ -95,8 +169,8 @@ def addresses(hosts: Iterable[str]) -> list[str]:
 
 
 def domains(hosts: Iterable[str]) -> list[str]:
-    """Return the hosts that are no IP addresses."""
-    return [host for host in hosts if not parse_address(host)]
+    """Return the hosts that are no IP addresses, in ASCII."""
+    return [ascii_host(host) for host in hosts if not parse_address(host)]
 
 
 def with_addresses(groups: Mapping[str, Iterable[str]]) -> list[str]:
@@ -108,17 +182,19 @@ def certificate_groups(hosts: Iterable[str]) -> dict[str, list[str]]:
     """Return which hosts share a certificate of an authority, by the certificate's name.
 
     Each domain has its own certificate, so that one failure affects one domain. All addresses share
-    one, because a TLS handshake for an address has no name.
+    one, because a TLS handshake for an address has no name. No domain has an underscore, so that a
+    certificate for a wildcard has a name of its own.
     """
     hosts = list(hosts)
-    groups = {domain: [domain] for domain in domains(hosts)}
+    groups = {domain.replace("*.", "wildcard_"): [domain] for domain in domains(hosts)}
     return groups | ({"addresses": addresses(hosts)} if addresses(hosts) else {})
 
 
 def alternative_names(hosts: Iterable[str]) -> str:
     """Return hosts as OpenSSL's subjectAltName: `DNS:example.com,IP:203.0.113.7`."""
     return ",".join(
-        f"IP:{unbracketed(host)}" if parse_address(host) else f"DNS:{host}" for host in hosts
+        f"IP:{unbracketed(host)}" if parse_address(host) else f"DNS:{ascii_host(host)}"
+        for host in hosts
     )
 
 

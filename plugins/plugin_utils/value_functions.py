@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import backups
 
-from . import addresses
+from . import addresses, nginx_site
 
 Values = Mapping[str, Any]
 
@@ -75,18 +75,15 @@ def is_service_url(value: object) -> bool:
         return False
     if found["host"].startswith("[") and not addresses.parse_address(found["host"]):
         return False
-    return found["port"] is None or is_port(found["port"])
-
-
-def is_port(value: object) -> bool:
-    """Return whether a value is a port from 1 to 65535, without zeros in front."""
-    return re.fullmatch(r"[1-9][0-9]{0,4}", str(value)) is not None and int(str(value)) <= 65535
+    return found["port"] is None or addresses.is_port(found["port"])
 
 
 def is_port_or_range(value: object) -> bool:
     """Return whether a value is a port, or two with a colon, of which the second is the higher."""
     first, colon, last = str(value).partition(":")
-    return is_port(first) and (not colon or is_port(last) and int(first) <= int(last))
+    return addresses.is_port(first) and (
+        not colon or addresses.is_port(last) and int(first) <= int(last)
+    )
 
 
 def is_network(value: object) -> bool:
@@ -106,23 +103,6 @@ def is_listen_address(value: object) -> bool:
         return False
     bare = value.removeprefix("-")
     return bare == "*" or "[" not in bare and addresses.parse_address(bare) is not None
-
-
-def is_upstream(value: object) -> bool:
-    """Return whether a text is a server of nginx's upstream: socket or host, then parameters."""
-    if not isinstance(value, str) or not re.fullmatch(r"[ -~]+", value):
-        return False
-    server, *parameters = value.split(" ")
-    if not all(re.fullmatch(r"[a-z_]+(=[a-z0-9]+)?", parameter) for parameter in parameters):
-        return False
-    if server.startswith("unix:"):
-        return _like(r"/[A-Za-z0-9_./-]+")(server[len("unix:") :])
-    host, port = re.fullmatch(r"(.*?)(?::([0-9]+))?", server).groups()  # type: ignore[union-attr]
-    if addresses.parse_address(server) and not server.startswith("["):
-        host, port = server, None
-        return addresses.parse_address(server).version == 4  # type: ignore[union-attr]
-    known = addresses.parse_address(host) is not None or addresses.is_domain(host.lower())
-    return known and (port is None or is_port(port))
 
 
 def is_policy_source(value: object) -> bool:
@@ -189,15 +169,17 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "hook": is_hook,
     "host": addresses.is_host,
     "listen address": is_listen_address,
+    "location": nginx_site.is_location,
     "name of a certificate": _like(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"),
     "network": is_network,
     "one line": is_one_line,
     "part of the internet": is_part_of_the_internet,
     "policy sources": is_policy_sources,
-    "port": is_port,
+    "port": addresses.is_port,
     "port or range": is_port_or_range,
     "Python name": _like(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"),
     "readable file": is_readable_file,
+    "redirect target": nginx_site.is_redirect_target,
     "relative path": is_relative_path,
     "sandbox value": is_sandbox_value,
     "service URL": is_service_url,
@@ -205,13 +187,17 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "systemd directive": _like(r"[A-Z][A-Za-z0-9]*"),
     "unit name": _like(r"[A-Za-z0-9_-]{1,200}"),
     "unix name": _like(r"[a-z_][a-z0-9_-]{0,30}"),
-    "upstream server": is_upstream,
+    "upstream server": addresses.is_upstream,
     "URL path": is_url_path,
 }
 
 
+def _sorted_hosts(hosts: Iterable[str]) -> list[str]:
+    return sorted(map(addresses.ascii_host, hosts))
+
+
 def _flat(lists: Mapping[str, Iterable[str]]) -> list[str]:
-    return sorted(chain.from_iterable(lists.values()))
+    return _sorted_hosts(chain.from_iterable(lists.values()))
 
 
 def _needs_no_parent(paths: list[str]) -> bool:
@@ -264,7 +250,13 @@ def broker_is_there(values: Values) -> bool:
 
 def certificates_cover_domains(values: Values) -> bool:
     """The certificates of the application have each of its domains once."""
-    return _flat(values["app_certificates"]) == sorted(values["app_domains"])
+    return _flat(values["app_certificates"]) == _sorted_hosts(values["app_domains"])
+
+
+def domains_are_different(values: Values) -> bool:
+    """No name is there twice, in Punycode or in brackets, either."""
+    hosts = _sorted_hosts(addresses.unbracketed(host) for host in values["app_domains"])
+    return len(set(hosts)) == len(hosts)
 
 
 def domains_have_no_wildcard(values: Values) -> bool:
@@ -275,7 +267,65 @@ def domains_have_no_wildcard(values: Values) -> bool:
 def nginx_certificates_cover_names(values: Values) -> bool:
     """The certificates of the site have each of its names once, or there is none."""
     return not values["nginx_certificates"] or (
-        _flat(values["nginx_certificates"]) == sorted(values["nginx_server_names"])
+        _flat(values["nginx_certificates"]) == _sorted_hosts(values["nginx_server_names"])
+    )
+
+
+def nginx_redirects_are_of_the_site(values: Values) -> bool:
+    """A name that is redirected is one of the site, whose certificate it needs."""
+    names = [addresses.ascii_host(name) for name in values["nginx_server_names"]]
+    return all(
+        any(nginx_site.covers(name, host) for name in names)
+        for host in nginx_site.names_of(values["nginx_redirects"])
+    )
+
+
+def nginx_redirects_suit(values: Values) -> bool:
+    """A name leads to a name or a URL, and a path to a path or a URL."""
+    return all(
+        nginx_site.is_path_target(target)
+        if nginx_site.is_path(source)
+        else not nginx_site.is_path(target)
+        for source, target in values["nginx_redirects"].items()
+    )
+
+
+def nginx_redirects_end(values: Values) -> bool:
+    """No redirect leads to a place that is redirected without an end."""
+    return not nginx_site.is_endless(values["nginx_redirects"], values["nginx_server_names"])
+
+
+def nginx_redirects_keep_the_first_name(values: Values) -> bool:
+    """The first name is the one by which the run and the monitor ask for the site."""
+    first = map(addresses.ascii_host, values["nginx_server_names"][:1])
+    return not set(first) & set(nginx_site.names_of(values["nginx_redirects"]))
+
+
+def _places(values: Values) -> list[dict[str, Any]]:
+    return nginx_site.places(
+        values["nginx_static"], values["nginx_locations"], values["nginx_redirects"], [], ""
+    )
+
+
+def nginx_paths_are_apart(values: Values) -> bool:
+    """No path has two locations, and none is that of the certificate authority."""
+    found = [place["match"] for place in _places(values)]
+    return len(set(found)) == len(found) and f"^~ {nginx_site.CHALLENGES}" not in found
+
+
+def nginx_health_path_is_the_applications(values: Values) -> bool:
+    """The health page comes from the application, so that it tells whether that works."""
+    place = nginx_site.place_of(values["nginx_health_path"], _places(values))
+    return str(place["kind"]) == "application"
+
+
+def nginx_locations_publish_no_release(values: Values) -> bool:
+    """No location sends a whole release or all shared directories."""
+    return not any(
+        f"{directory}/".startswith(f"{place.alias.rstrip('/')}/")
+        for place in nginx_site.described_places(values["nginx_locations"], [])
+        if place.alias
+        for directory in values["nginx_links_up_to"]
     )
 
 
@@ -339,6 +389,9 @@ def _of_repository(kind: str, name: str) -> Callable[[Values], bool]:
     return lambda values: not values["backup_repository"].startswith(kind) or bool(values[name])
 
 
+# Functions for the rule `suggest` return what somebody may have meant by a wrong value, or nothing.
+SUGGESTIONS: dict[str, Callable[[object], str]] = {"host": addresses.likely_host}
+
 FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_source names one source": source_is_one,
     "app_source has no empty value": source_has_values,
@@ -351,6 +404,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_build_user is not app_user": build_user_is_another,
     "app_broker is there for Celery": broker_is_there,
     "app_certificates cover app_domains": certificates_cover_domains,
+    "app_domains are different": domains_are_different,
     "app_domains have no wildcard": domains_have_no_wildcard,
     "app_media_url is not app_static_url": media_url_is_not_static,
     "app_shared_directories are apart": shared_directories_are_apart,
@@ -364,5 +418,12 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "certbot has public names": certbot_names_are_public,
     "monitor_email_to has a server": monitor_can_send_mail,
     "nginx_certificates cover nginx_server_names": nginx_certificates_cover_names,
+    "nginx_health_path is the application's": nginx_health_path_is_the_applications,
+    "nginx_locations publish no release": nginx_locations_publish_no_release,
+    "nginx_redirects are of the site": nginx_redirects_are_of_the_site,
+    "nginx_redirects end": nginx_redirects_end,
+    "nginx_redirects keep the first name": nginx_redirects_keep_the_first_name,
+    "nginx_redirects suit": nginx_redirects_suit,
+    "nginx's paths are apart": nginx_paths_are_apart,
     "sshd_settings are spelled like sshd_config(5)": sshd_settings_are_spelled_like_its_manual,
 }

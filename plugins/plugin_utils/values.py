@@ -32,7 +32,7 @@ from . import value_functions
 
 Rules = Mapping[str, Any]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is ten times as fast
-KEYS_OF_A_CHECK = frozenset({"name", "should", "secret", "when", "call"})
+KEYS_OF_A_CHECK = frozenset({"name", "should", "secret", "when", "call", "suggest"})
 BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})  # Ansible's `bool`
 TYPES = {
     "str": "a text, in quotes where YAML would make something else of it",
@@ -319,6 +319,15 @@ def breaks(check: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
         return True
 
 
+def suggestion(check: Mapping[str, Any], value: object) -> str:
+    """Return what to write instead of the wrong items of a value; empty where nobody knows."""
+    if "suggest" not in check:
+        return ""
+    found = map(value_functions.SUGGESTIONS[check["suggest"]], _items(value))
+    likely = ", ".join(dict.fromkeys(filter(None, found)))
+    return f"; write {likely}" if likely else ""
+
+
 def is_wrong(name: str, value: object, role: Role) -> bool:
     """Return whether one variable of a role is wrong, whatever the others are.
 
@@ -382,7 +391,9 @@ def complaints(
             if check["name"] in role.options and breaks(check, usable):
                 line = f"{check['name']}: it should be {check['should']}"
                 if check["name"] not in role.secrets:
-                    line += f", not {json.dumps(usable[check['name']], default=str)}"
+                    value = usable[check["name"]]
+                    line += f", not {json.dumps(value, default=str, ensure_ascii=False)}"
+                    line += suggestion(check, value)
                 lines.append(line)
                 wrong.add(check["name"])
     for name, (failure, secret) in unresolved.items():

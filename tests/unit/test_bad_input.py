@@ -72,7 +72,7 @@ BAD = {
         [None],
         [["example.com"]],
         ["example.com{"],
-        ["m\u00fcnchen.example"],
+        ["M\u00dcNCHEN.example"],
     ],
     "app_environment": [
         {"KEY": "nul\0"}, {"KEY": ["x"]},
@@ -184,6 +184,37 @@ BAD = {
     "celery_beat_loglevel": ["LOUD"],
     "celery_beat_options": [["max-interval=60"]],
     "nginx_site": [ABSENT, "my site", "../x", "site;"],
+    "nginx_redirects": [
+        ["www.example.com"], {"www example.com": "example.com"}, {"WWW.clinic.example": "/x"},
+        {"/old;/": "/new/"}, {"old/": "/new/"}, {"/old/": "new"}, {"/old/": "$host"},
+        {"/old/": "ftp://example.com/"}, {"/old/": "https://exa mple.com/"},
+        {"/old/": "//x.example"},
+        {"/old/": "https://x.example/{"}, {"/old/": "https://x.example:99999/"}, {"/old/": 1},
+        {"/old/": "javascript:x"}, {"/old/": "/new/\n"}, {"/../": "/new/"},
+    ],
+    "nginx_locations": [
+        ["/app/"], {"app/": {"alias": "/srv/app"}}, {"/app/": "/srv/app"}, {"/app/": ["/srv"]},
+        {"/app/": {"alias": "srv/app"}}, {"/app/": {"alias": "/srv/../etc"}},
+        {"/app/": {"alias": "/srv/$x"}}, {"/app/": {"alias": "/srv/a;"}}, {"/app/": {"alias": "/"}},
+        {"/app/": {"alias": "/srv/app", "proxy_pass": "127.0.0.1:80"}},
+        {"/app/": {"alias": "/srv/app", "fallback": "../index.html"}},
+        {"/app/": {"alias": "/srv/app", "fallback": "/index.html"}},
+        {"/app/": {"fallback": "index.html"}}, {"/app/": {"files": "/srv/app"}},
+        {"/x/": {"proxy_pass": "127.0.0.1:99999"}}, {"/x/": {"proxy_pass": "8001"}},
+        {"/x/": {"proxy_pass": "https://example.com"}}, {"/x/": {"proxy_pass": "unix:run/x"}},
+        {"/x/": {"proxy_pass": "http://127.0.0.1:8001/y"}}, {"/x/": {"proxy_pass": None}},
+        {"/x/": {"return": 99}}, {"/x/": {"return": True}}, {"/x/": {"return": "302"}},
+        {"/x/": {"return": "404 /y"}}, {"/x/": {"return": "302 $host"}},
+        {"/x/": {"internal": "maybe"}}, {"/x/": {"settings": {"client_max_body_size": "1g;"}}},
+        {"/x/": {"settings": {"proxy_set_header": ["A 1", "B {"]}}}, {"/x/": {"settings": ["a 1"]}},
+        {"/x/": {"settings": {"if ($x)": "y"}}}, {"/x{": {}}, {"/static/": {"alias": "/srv/x"}},
+        {"/.well-known/acme-challenge/": {}}, {"/": {"alias": "/srv/front"}},
+        {"/health/": {"return": 200}}, {"/app/": {"alias": "/var/www/clink-backend/current"}},
+        {"/app/": {"alias": "/var/www/clink-backend/shared/"}}, {"/app/": {"alias": "/var/www"}},
+    ],
+    "nginx_links_up_to": [["srv"], ["/srv/../etc"], ["/srv x"], ["/srv;"]],
+    "nginx_health_check_from": [["0.0.0.0/0"], ["balancer"], ["10.0.0.0/33"], ["10.0.0.1;"]],
+    "nginx_health_path": ["health", "/x y", "/x;", "/$uri", "/x?y", '/"', "/x\n", ""],
     "nginx_server_names": [
         ["999.1.1.1"], ["a b"], ["Example.com"], [":::::"], ABSENT, [], ["example.com;"],
         ["~^(.*)$"],
@@ -193,6 +224,7 @@ BAD = {
         ["10.0.0.2:8000; x"],
     ],
     "nginx_static": [
+        {"/static": "/srv"},
         {"static": "/srv"}, {"/static/": "srv"}, ["/static/"], {"/static/": "/srv/../etc"},
     ],
     "nginx_client_max_body_size": ["20 m", "20MB", "big", "-1", ""],
@@ -427,7 +459,25 @@ BAD = {
     "backup_wal_limit_mb": [0, 1, "1GB"],
 }  # fmt: skip
 # Values that are only bad beside others: what the host is, a variable, and the value.
+SITE = {"app_domains": ["example.com", "www.example.com", "a.example.com", "*.example.net"]}
 TOGETHER = [
+    (SITE, "nginx_redirects", {"www.example.org": "example.com"}),
+    (SITE, "nginx_redirects", {"example.net": "example.com"}),
+    (SITE, "nginx_redirects", {"example.com": "www.example.com"}),
+    (SITE, "nginx_redirects", {"www.example.com": "www.example.com"}),
+    (SITE, "nginx_redirects", {"www.example.com": "https://www.example.com/x"}),
+    (SITE, "nginx_redirects", {"www.example.com": "a.example.com", "a.example.com": "x.example"}),
+    (SITE, "nginx_redirects", {"www.example.com": "/x/"}),
+    (SITE, "nginx_redirects", {"/x/": "www.example.com"}),
+    (SITE, "nginx_redirects", {"/x/": "/x/"}),
+    (SITE, "nginx_redirects", {"/x/": "/x/y/"}),
+    (SITE, "nginx_redirects", {"/x/": "/y/", "/y/": "/x/"}),
+    (SITE, "nginx_redirects", {"/x/": "/y/", "/y/z/": "/x/z/"}),
+    (SITE, "nginx_redirects", {"/x": "https://example.com/x"}),
+    (SITE, "nginx_redirects", {"/": "/"}),
+    ({"nginx_redirects": {"/x/": "/y/"}}, "nginx_locations", {"/x/": {}}),
+    ({"nginx_redirects": {"/health/": "/y/"}}, "nginx_locations", {}),
+    ({"nginx_redirects": {"/static/": "/y/"}}, "nginx_locations", {}),
     ({"app_certificate": "letsencrypt"}, "app_domains", ["*.example.com"]),
     ({"backup_pgbackrest_version": "2.45"}, "backup_repository", "sftp://ada@example.com/clinic"),
     ({"backup_repository": "s3:https://example.com/x"}, "backup_s3_key", ""),
@@ -542,6 +592,29 @@ GOOD = {
             "ReadWritePaths": ["/srv/exports"], "SystemCallFilter": ["@resources"],
         },
         "nginx_sandbox": {"ReadWritePaths": ["/srv/cache"]}, "redis_sandbox": {"Nice": -5},
+    },
+    "redirects": SITE | {
+        "nginx_redirects": {
+            "www.example.com": "example.com", "a.example.com": "https://example.org/x?y=1",
+            "b.example.net": "https://example.org:8443", "/old/": "/new/", "/": "/app/",
+            "/x/": "/", "/old": "https://example.com/new#part",
+        },
+    },
+    "locations": {
+        "nginx_locations": {
+            "/": {"alias": "/srv/front", "fallback": "app/index.html"}, "/health/": None,
+            "/api/": {}, "/robots.txt": {"alias": "/srv/robots.txt"},
+            "/front/": {"alias": "/var/www/clink-backend/current/front/dist/"},
+            "/secret/": {"alias": "/var/www/clink-backend/shared/secret", "internal": "yes"},
+            "/a/": {"proxy_pass": "http://127.0.0.1:8001/"},
+            "/b/": {"proxy_pass": "unix:/run/b.sock"},
+            "/c": {"return": 404}, "/d": {"return": "308 https://example.com/d?x=1"},
+            "/e/": {"settings": {"client_max_body_size": "1g", "proxy_set_header": ["A 1", "B 2"]}},
+        },
+    },
+    "international names": {"app_domains": ["müller.example", "*.例え.テスト", "straße.example"]},
+    "behind a load balancer": {
+        "nginx_health_check_from": ["10.0.0.0/8"], "app_health_path": "/health/?full=1",
     },
     "behind a proxy": {
         "nginx_real_ip_from": ["10.0.0.1", "173.245.48.0/20", "2400:cb00::/32"],
@@ -712,6 +785,61 @@ def test_each_check_has_known_rules(role):
         assert check.get("call", "certbot has no wildcard") in values.value_functions.FUNCTIONS
 
 
+@pytest.mark.parametrize(
+    ("typed", "likely"),
+    [
+        ("https://example.com", "example.com"),
+        ("http://ada@Example.com:8000/x?y", "example.com"),
+        ("example.com:443", "example.com"),
+        ("Example.COM", "example.com"),
+        ("example.com.", "example.com"),
+        (" example.com", "example.com"),
+        ("https://MÜLLER.example/", "müller.example"),
+        ("https://[2001:db8::7]:8443/", "[2001:db8::7]"),
+        ("203.0.113.7:80", "203.0.113.7"),
+        ("2001:DB8::7", ""),
+        ("exa mple.com", ""),
+        ("example..com", ""),
+        ("*.*.example.com", ""),
+        ("999.1.1.1", ""),
+    ],
+)
+def test_a_name_that_is_mistyped_is_told_as_it_should_be(checker, typed, likely):
+    for variable, role in (("app_domains", "app_description"), ("nginx_server_names", "nginx")):
+        message = checker.message({variable: ["other.example", typed]}, [role])
+        assert bool(message) == (typed != "2001:DB8::7")
+        assert (f"; write {likely}\n" in message + "\n") == bool(likely), message
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_an_international_name_is_written_as_browsers_send_it(monkeypatch, missing):
+    if missing:
+        monkeypatch.setattr(addresses, "idna", None)
+    names = ["müller.example", "*.bücher.example", "mu\u0308ller.example", "xn--mller-kva.example"]
+    assert addresses.domains(names) == [
+        "xn--mller-kva.example", "*.xn--bcher-kva.example", "xn--mller-kva.example",
+        "xn--mller-kva.example",
+    ]  # fmt: skip
+    assert addresses.allowed_hosts(names[:2]) == names[3:] + [".xn--bcher-kva.example"]
+    assert addresses.trusted_origins(names[:1]) == ["https://xn--mller-kva.example"]
+    assert addresses.alternative_names(names[:1]) == "DNS:xn--mller-kva.example"
+    assert addresses.certificate_groups(names[:2]) == {
+        "xn--mller-kva.example": ["xn--mller-kva.example"],
+        "wildcard_xn--bcher-kva.example": ["*.xn--bcher-kva.example"],
+    }
+    assert addresses.requestable(names[1]) == "www.xn--bcher-kva.example"
+    # Browsers keep this letter, and Python's own codec would lead to the domain strasse.example.
+    assert addresses.is_host("straße.example") is not missing
+    assert not any(map(addresses.is_host, ["MÜLLER.example", "a\u200d.example", "ü ü.example"]))
+
+
+def test_the_same_name_in_two_forms_is_refused(checker):
+    twice = [["müller.example", "xn--mller-kva.example"], ["::1", "[::1]"], ["a.b", "a.b"]]
+    for names in twice:
+        message = checker.message({"app_domains": names}, ["app_description"])
+        assert "app_domains: it should be a list that has each name once" in message
+
+
 def test_hosts_are_written_as_their_readers_want_them():
     hosts = ["example.com", "*.example.org", "203.0.113.7", "2001:db8::7", "[::1]"]
     assert addresses.addresses(hosts) == hosts[2:]
@@ -759,10 +887,10 @@ def test_a_rotation_that_cannot_be_done_is_refused(secret, database, broker, giv
 
 
 def test_every_filter_is_documented():
-    from ansible_collections.clink.django_stack.plugins.filter.addresses import FilterModule
+    from ansible_collections.clink.django_stack.plugins.filter import addresses, nginx_site
 
     documents = {path.stem for path in (ROOT / "plugins" / "filter").glob("*.yml")}
-    assert set(FilterModule().filters()) == documents
+    assert {n for m in (addresses, nginx_site) for n in m.FilterModule().filters()} == documents
 
 
 def test_a_text_is_added_to_a_list_of_directives():

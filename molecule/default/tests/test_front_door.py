@@ -69,7 +69,7 @@ def test_static_files_are_nginxs(door):
     link = re.search(r'href="(/static/admin/css/base\.[0-9a-f]{8,}\.css)"', page.text)[1]
     hashed = door.ask(link)
     assert hashed.status_code == 200
-    assert hashed.headers["Content-Type"] == "text/css"
+    assert hashed.headers["Content-Type"] == "text/css; charset=utf-8"
     assert hashed.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert hashed.headers["Content-Encoding"] == "gzip"  # requests asks for it
     whole = door.ask(link, headers={"Accept-Encoding": "identity"})
