@@ -140,6 +140,7 @@ class Host:
     def pgbackrest(self, command: str, *options: str, writes: Sequence[Path] = (),
                    limit: int = LIMIT, kept: int = units.KEPT) -> units.Result:  # fmt: skip
         """Run pgBackRest as the user of PostgreSQL."""
+        self.require_key()
         return self.step(
             f"database-{command}", POSTGRES,
             [PGBACKREST, f"--config={ETC}/pgbackrest.conf", f"--stanza={self.name}",
@@ -150,6 +151,7 @@ class Host:
     def restic(self, command: str, *options: str, writes: Sequence[Path] = (),
                limit: int = LIMIT, kept: int = units.KEPT) -> units.Result:  # fmt: skip
         """Run restic as the user that reads all files."""
+        self.require_key()
         cache = STATE / "cache"
         return self.step(
             f"files-{command}", READER, [*self.restic_line(), command, *options],
@@ -159,6 +161,18 @@ class Host:
                 "TZ": "UTC",  # of the option --time
             },
         )  # fmt: skip
+
+    def require_key(self) -> None:
+        """Refuse to work without the key, which is lost in a reboot if only the memory has it.
+
+        Raises:
+            BackupError: the key is missing.
+        """
+        if not (ETC / "restic.env").exists():
+            raise BackupError(
+                "The key of the backups is missing since this host has started, because "
+                "backup_key_storage is memory. Run site.yml --tags backup"
+            )
 
     def restic_line(self) -> list[str]:
         """Return restic with the options that all its commands have."""
@@ -237,6 +251,12 @@ class Host:
         with suppress(OSError):
             return os.stat(self.place.directory).st_dev != os.stat(self.data).st_dev
         return False
+
+    def swaps(self) -> list[str]:
+        """Return where the kernel may write a key to the disk that only the memory should have."""
+        if not (ETC / "restic.env").is_symlink():
+            return []
+        return backups.swaps(Path("/proc/swaps").read_text(encoding="utf-8"))
 
     def status(self) -> dict[str, Any]:
         """Return the content of status.json."""
@@ -340,6 +360,7 @@ class Host:
 
     def take_files(self, patience: float = PATIENCE, always: bool = True) -> bool:
         """Back up the files, if one has changed since the last time; return whether one has."""
+        self.require_key()
         with self.locked("files", patience):
             begun = time.time()
             paths = [str(path) for path in [*self.directories, *self.files] if path.exists()]

@@ -642,6 +642,16 @@ def warning_of(status: Mapping[str, Any], where: str) -> str:
     )
 
 
+def swaps(text: str) -> list[str]:
+    """Return the files and partitions that the kernel swaps to; a zram is in the memory.
+
+    Args:
+        text: the content of /proc/swaps.
+    """
+    places = [line.split()[0] for line in text.splitlines()[1:]]
+    return [place for place in places if not place.startswith("/dev/zram")]
+
+
 # --- The status -----------------------------------------------------------------------------------
 
 

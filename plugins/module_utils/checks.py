@@ -196,12 +196,20 @@ def judge_probe(row: Row, code: int) -> Row:
                f"journalctl -u {row.name}, then systemctl restart {row.name}")  # fmt: skip
 
 
-def judge_queue(length: int, waited: float, minutes: int) -> Row:
-    """Judge the tasks that wait in the queues."""
-    told = f"{length} tasks, the oldest waits for {span(waited)}" if length else "empty"
+def judge_queue(length: int, waited: float, minutes: int, measured: bool = True) -> Row:
+    """Judge the tasks that wait in the queues.
+
+    Args:
+        length: the number of tasks.
+        waited: for how many seconds the oldest one waits.
+        minutes: the limit.
+        measured: whether it waits for exactly this time, and not for a shorter one perhaps.
+    """
+    duration = span(waited) if measured else f"up to {span(waited)}"
+    told = f"{length} tasks, the oldest waits for {duration}" if length else "empty"
     if waited < minutes * 60:
         return Row("queue", told)
-    return Row("queue", told, f"a task has waited for {span(waited)} (limit: {minutes} min)",
+    return Row("queue", told, f"a task has waited for {duration} (limit: {minutes} min)",
                "journalctl -u celery; more celery_worker_concurrency, or fewer tasks")  # fmt: skip
 
 
@@ -536,6 +544,43 @@ def look_queue(
     return [judge_queue(length, waited, minutes)], told
 
 
+def count_queue(
+    command: str, names: list[str], minutes: int, known: Memory, now: float
+) -> tuple[list[Row], Memory]:
+    """Check queues whose lengths a command prints.
+
+    Args:
+        command: prints a number for each queue, on one line.
+        names: of the queues.
+        minutes: for how long a task may wait.
+        known: what the last look has returned: `left` (for how many looks the command need not run
+            again), and what is known of each queue.
+        now: the time, in seconds since 1970.
+
+    Returns:
+        the row, and what the next look has to know.
+    """
+    before = known.get("counted", {})
+    left = known.get("left", 0) - 1 if before.keys() == set(names) else -1
+    if left >= 0:
+        lengths = [int(before[name]["length"]) for name in names]
+    else:
+        left, done = WELL, units.run(["/bin/sh", "-c", command], PATIENCE)
+        last = done.output.strip().rpartition("\n")[2]
+        # The application prints it, so that it is bounded.
+        if done.code or not re.fullmatch(rf"\d{{1,9}}( \d{{1,9}}){{{len(names) - 1}}}", last):
+            wrong = f"the broker does not answer: {clean(last)}"
+            return [Row("queue", "no answer", wrong, "journalctl -u rabbitmq-server")], known
+        lengths = [int(word) for word in last.split()]
+    counted = {
+        name: queues.outwait(length, before.get(name, {}), now)
+        for name, length in zip(names, lengths, strict=True)
+    }
+    waited = max(each["waited"] for each in counted.values())
+    row = judge_queue(sum(lengths), waited, minutes, measured=False)
+    return [row], {"counted": counted, "left": left}
+
+
 def beat_log(unit: str) -> tuple[float, str]:
     """Return the time, in seconds since 1970, and the text of beat's last line on a task."""
     told = units.run(
@@ -638,9 +683,13 @@ def look(
         return rows
 
     def all_queues() -> list[Row]:
-        url = variable(own(Path(description["environment_file"])), BROKER)
-        given = (url, description["queues"], description["queue_minutes"])
-        rows, known["queues"] = look_queue(*given, known["queues"], now)
+        limits = (description["queues"], description["queue_minutes"])
+        before = known["queues"] | {"left": 0} if thorough else known["queues"]
+        if queue_command:
+            rows, known["queues"] = count_queue(queue_command, *limits, before, now)
+        else:
+            url = variable(own(Path(description["environment_file"])), BROKER)
+            rows, known["queues"] = look_queue(url, *limits, known["queues"], now)
         return rows
 
     def beat() -> list[Row]:
@@ -650,6 +699,7 @@ def look(
 
     # status.yml may be newer than what site.yml has installed.
     beat_command = description.get("beat_command", "")
+    queue_command = description.get("queue_command", "")
     reserved = description.get("reserve_mb", 0)
     names, issued = description["certificate_names"], description["certificate_issued"]
     checks: dict[str, Callable[[], list[Row]]] = {}

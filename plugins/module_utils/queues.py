@@ -1,9 +1,11 @@
-"""Reads the length of Celery's queues in Redis, and how long their tasks wait.
+"""Reads the length of Celery's queues in Redis, and finds how long the tasks of a queue wait.
 
-Celery writes no time into a message, so the waiting time is measured. One task is followed: the
-newest of a queue is remembered, and as long as it is in the queue, it waits. Once a worker has
-taken it, its waiting time is known, and the next one is followed. Source: kombu's
+Celery writes no time into a message, so the waiting time is measured. In Redis one task is
+followed: the newest of a queue is remembered, and as long as it is in the queue, it waits. Once a
+worker has taken it, its waiting time is known, and the next one is followed. Source: kombu's
 transport/redis.py (lists, LPUSH and BRPOP, a list for each priority), LPOS of Redis 6.0.6.
+
+RabbitMQ shows no task without taking it from the queue, so `outwait` knows the lengths only.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ TIMEOUT = 5.0  # seconds for each answer
 LONGEST = 65536  # bytes of a task that is followed; of a longer one nothing is read
 PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # kombu's lists of a queue
 SCHEMES = ("redis://", "rediss://")
+LOOKS = 64  # looks that are remembered, at most
 
 
 class QueueError(Exception):
@@ -134,3 +137,28 @@ def look(
             told[key] = follow(client, key, known.get(key, {}), now)
     length = sum(each["length"] for each in told.values())
     return told, length, max(each["waited"] for each in told.values())
+
+
+def outwait(length: int, known: dict[str, Any], now: float) -> dict[str, Any]:
+    """Return what is known of a queue of which only the length can be read.
+
+    Tasks leave a queue in the order in which they came. A look at which the queue has grown is
+    remembered until as many tasks have left as were in the queue then. Tasks that come and leave
+    between two looks are not seen, so a task has waited for `waited` at most.
+
+    Args:
+        length: the number of its tasks.
+        known: what the last look has returned; empty at the first.
+        now: the time, in seconds since 1970.
+
+    Returns:
+        `length`, `waited` (in seconds), and `looks`: the time of each, and how many tasks have to
+        leave.
+    """
+    gone = max(int(known.get("length", 0)) - length, 0)
+    looks = [[min(at, now), left - gone] for at, left in known.get("looks", []) if left > gone]
+    if len(looks) == LOOKS:  # two become one: the time of the older, the tasks of the newer
+        looks = [[old[0], new[1]] for old, new in zip(looks[::2], looks[1::2], strict=True)]
+    if length > (looks[-1][1] if looks else 0):
+        looks.append([now, length])
+    return {"length": length, "waited": now - looks[0][0] if looks else 0.0, "looks": looks}

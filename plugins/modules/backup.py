@@ -106,6 +106,11 @@ class Call:
         )
         if warning:
             self.module.warn(warning.strip())
+        if places := self.host.swaps():
+            self.module.warn(
+                "The key of the backups can get to the disk, because this host swaps to "
+                f"{', '.join(places)}. swap_file_mb: 0 removes the swap file of this collection."
+            )
         if self.host.config["database"] == "foreign":
             self.module.warn(
                 "Only the files are backed up: backup_database is not PostgreSQL, and its server "

@@ -106,6 +106,8 @@ def host(tmp_path, monkeypatch):
     """A host whose steps are written down; `answers` has the output by the name of the step."""
     for module in (backup_dumps, backup_host):
         monkeypatch.setattr(module, "STATE", tmp_path)
+    monkeypatch.setattr(backup_host, "ETC", tmp_path)
+    (tmp_path / "restic.env").touch()
     space = tmp_path / "dump"
     space.mkdir()
     monkeypatch.setattr(backup_dumps, "SPACE", space)

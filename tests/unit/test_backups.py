@@ -331,6 +331,8 @@ CONFIG = {
 def host(tmp_path, monkeypatch):
     """A host whose state is in a directory of the test, and whose steps only write a list."""
     monkeypatch.setattr(backup_host, "STATE", tmp_path)
+    monkeypatch.setattr(backup_host, "ETC", tmp_path)
+    (tmp_path / "restic.env").touch()
     shared = tmp_path / "shared"
     (shared / "media").mkdir(parents=True)
     made = backup_host.Host(CONFIG | {"directories": [str(shared / "media")]})
@@ -416,3 +418,34 @@ def test_no_secret_is_in_a_command_line(host, monkeypatch):
     assert "--property=User=django_stack-backup" in seen[0]
     assert "--property=User=postgres" in seen[1]
     assert "--property=CapabilityBoundingSet=" in seen[1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "places"),
+    [
+        ([], []),
+        (["/dev/zram0 partition 1 0 100"], []),
+        (["/var/lib/swapfile file 1 0 -2", "/dev/zram0 partition 1 0 100"], ["/var/lib/swapfile"]),
+        (["/dev/vda2\tpartition\t1\t0\t-2"], ["/dev/vda2"]),
+    ],
+)
+def test_swap_on_a_disk_is_found(lines, places):
+    assert backups.swaps("\n".join(["Filename Type Size Used Priority", *lines])) == places
+
+
+def test_without_the_key_no_tool_starts(host, monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr(host, "step", lambda *given, **more: started.append(given))
+    (tmp_path / "restic.env").unlink()
+    (tmp_path / "restic.env").symlink_to(tmp_path / "memory")
+    for call in (
+        lambda: host.pgbackrest("info"), lambda: host.restic("snapshots"),
+        lambda: host.take_files(0, always=False),
+    ):  # fmt: skip
+        with pytest.raises(backups.BackupError, match="site.yml --tags backup"):
+            call()
+    assert not started
+    (tmp_path / "memory").touch()
+    host.pgbackrest("info")
+    host.restic("snapshots")
+    assert len(started) == 2

@@ -409,6 +409,7 @@ BAD = {
     "monitor_environment_file": ["environment", "/etc/../x"],
     "monitor_queues": [["my queue"], "celery", [None]],
     "monitor_beat": ["celery-beat", "x.service\n"],
+    "monitor_queue_command": ["a\nb", "x" * 1001, None],
     "monitor_beat_command": ["a\nb", "x" * 1001, None],
     "monitor_release": ["record.fact", "/etc/../x"],
     "monitor_queue_minutes": [0, "1h"],
@@ -428,6 +429,7 @@ BAD = {
     "postgresql_archive_timeout": [0, "60s", None],
     "backup_name": [ABSENT, "", "My Clinic", "../x", "x\n", None],
     "backup_key": [ABSENT, "", "short", f"{SECRET} x", f"{SECRET}\n", None],
+    "backup_key_storage": ["tpm", "", None],
     "backup_repository": [
         "", "backups", "/", "/srv/../etc", "/srv/my backups", "/srv/x;y", "/srv/x\n", None,
         ["/srv"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import socket
 import threading
 from contextlib import closing
@@ -103,12 +104,12 @@ def test_a_stopped_process_is_seen():
 
 @pytest.fixture
 def host(monkeypatch):
-    """Give units that run, and remember the commands of probes; `code` is what they end with."""
-    told = SimpleNamespace(ran=[], code=0)
+    """Give units that run, and remember the commands of probes, which end with `code`."""
+    told = SimpleNamespace(ran=[], code=0, output="")
 
     def run(command, limit):
         told.ran.append(command)
-        return units.Result(told.code, "", 0.1)
+        return units.Result(told.code, told.output, 0.1)
 
     monkeypatch.setattr(units, "show_all", lambda names, *properties: [dict(UNIT)])
     monkeypatch.setattr(units, "systemctl", lambda *words: units.Result(0, "", 0.1))
@@ -534,6 +535,89 @@ def test_a_clock_that_goes_back_does_no_harm():
     assert queues.follow(Lists(celery=[b"1"]), "celery", known, NOW)["waited"] == 0
 
 
+def outwaited(*lengths):
+    """Return the waiting time after a look each minute at a queue of these lengths."""
+    known = {}
+    for minute, length in enumerate(lengths):
+        known = json.loads(json.dumps(queues.outwait(length, known, NOW + 60 * minute)))
+    return known["waited"] / 60
+
+
+@pytest.mark.parametrize(
+    ("lengths", "minutes"),
+    [
+        ([0], 0),
+        ([5], 0),
+        ([0, 0, 1, 1, 1], 2),
+        ([3, 4, 5, 6, 7, 8], 5),  # nothing leaves
+        ([1] * 200, 199),
+        (range(1, 201), 199),
+        ([5, 0, 5], 0),
+        ([100, 60, 70, 30], 3),  # 80 have left, and 100 were there at first
+        ([100, 50, 60, 10], 1),  # 100 have left: of those of the first look none is there
+        ([10, 2, 10, 2, 10, 2], 1),
+    ],
+)
+def test_the_length_alone_shows_how_long_a_task_may_wait(lengths, minutes):
+    assert outwaited(*lengths) == minutes
+
+
+def test_no_task_waits_longer_than_the_lengths_say():
+    chance = random.Random(7)
+    for _ in range(50):
+        tasks, known = [], {}
+        for minute in range(300):
+            now = NOW + 60 * minute
+            del tasks[: chance.randrange(12)]
+            tasks += [now] * chance.randrange(12)
+            known = queues.outwait(len(tasks), known, now)
+            assert len(known["looks"]) <= queues.LOOKS
+            assert known["waited"] >= (now - tasks[0] if tasks else 0)
+
+
+@pytest.fixture
+def counter(tmp_path):
+    """Give a command that prints a file and notes each of its runs, and both files."""
+    lengths, runs = tmp_path / "lengths", tmp_path / "runs"
+    runs.touch()
+    return SimpleNamespace(
+        command=f"echo >> {runs}; cat {lengths}",
+        says=lengths.write_text,
+        runs=lambda: len(runs.read_text()),
+    )
+
+
+def test_the_lengths_are_asked_for_at_each_third_look(counter):
+    known = {}
+    for minute, length in enumerate([4, 4, 4, 5, 5, 5, 6, 6, 6]):
+        counter.says(f"a warning\n{length} 0\n")
+        given = (counter.command, ["celery", "mail"], 8, known, NOW + 60 * minute)
+        (row,), known = checks.count_queue(*given)
+        assert row.told == f"{length} tasks, the oldest waits for up to {checks.span(60 * minute)}"
+        known = json.loads(json.dumps(known))
+    assert counter.runs() == 3
+    assert row.wrong == "a task has waited for up to 8 min (limit: 8 min)"
+    counter.says("0 0\n")
+    given = (counter.command, ["celery", "mail"], 8, known | {"left": 0}, NOW + 540)
+    assert checks.count_queue(*given)[0] == [checks.Row("queue", "empty")]
+
+
+@pytest.mark.parametrize("printed", ["", "1", "1 2 3", "1 -2", "1 x", "9999999999 1", "\x1b[31m"])
+def test_a_command_that_prints_no_lengths_is_told(counter, printed):
+    counter.says(printed)
+    (row,), known = checks.count_queue(counter.command, ["a", "b"], 15, {"left": 0}, NOW)
+    assert row.wrong.startswith("the broker does not answer: ") and "\x1b" not in row.wrong
+    assert known == {"left": 0}
+
+
+def test_other_queues_are_asked_for_at_once(counter):
+    counter.says("7\n")
+    _, known = checks.count_queue(counter.command, ["a"], 15, {}, NOW)
+    (row,), _ = checks.count_queue(counter.command, ["b"], 15, known, NOW + 60)
+    assert counter.runs() == 2
+    assert row.told == "7 tasks, the oldest waits for up to 0 s"
+
+
 @pytest.fixture
 def redis():
     """Give a server that answers each command with the next of some answers."""
@@ -599,3 +683,8 @@ def test_a_look_goes_on_where_a_check_fails(monkeypatch, host):
     assert "Redis does not answer" in told["queue"]
     assert "the check itself has failed" in told["database"]
     assert known == {"queues": memory["queues"], "beat": {}, "probes": {}}
+    description["queue_command"], host.output = "x", "3\n"
+    rows, known = checks.look(description, memory, NOW, thorough=False)
+    (row,) = (row for row in rows if row.name == "queue")
+    assert row.told == "3 tasks, the oldest waits for up to 0 s"
+    assert known["queues"]["counted"]["celery"]["length"] == 3

@@ -112,6 +112,7 @@ SETS = {
         "backup_repository": "sftp://ada@backup.example.com:23/clinic",
         "backup_ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n",
         "backup_ssh_host_keys": ["ssh-ed25519 AAAA"],
+        "backup_key_storage": "memory",
         "celery_worker_queues": ["celery", "mail.high"],
         "celery_worker_options": ["--pool=threads"],
         "celery_beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
@@ -176,6 +177,8 @@ OTHERS = {
     "environment": "{{ __app_environment }}",
     "login": "{{ __backup_login_files[__backup_database.kind] }}",
     "packages": "{{ __backup_apt_packages }}",
+    "key": "{{ __backup_storage_files[backup_key_storage] + __backup_login_files.cluster"
+    " + __backup_ssh_files }}",
 }
 
 
@@ -215,7 +218,7 @@ def test_no_template_is_left_out():
 def test_every_file_has_a_reader(rendered):
     read = {
         "backup/backup.service", "backup/drill.timer", "backup/files.timer", "backup/now.timer",
-        "backup/pgbackrest.conf", "backup/restic.env", "backup/sysusers.conf",
+        "backup/locked.conf", "backup/pgbackrest.conf", "backup/restic.env", "backup/sysusers.conf",
         "backup/tmpfiles.conf",
         *OTHERS, "app/manage", "app/run", "app/slice", "app/sysusers.conf", "app/tmpfiles.conf",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
@@ -503,8 +506,23 @@ def test_the_login_of_a_managed_database(rendered):
     assert rendered["none"]["packages"] == ["restic", "openssh-client"]
 
 
-def test_pgbackrest_accepts_its_options(rendered, parser, tmp_path):
-    text = rendered["minimal"]["backup/pgbackrest.conf"]
+def test_a_key_in_the_memory_is_in_no_file_of_the_disk(rendered):
+    files = {file["dest"]: file for file in rendered["nasty"]["key"]}
+    etc, run = "/etc/django_stack/backup", "/run/django_stack/backup"
+    for name in ("restic.env", "pgbackrest.conf", "ssh_key"):
+        link = files[f"{etc}/{name}"]
+        assert (link["state"], link["target"]) == ("link", f"{run}/{name}")
+    secrets = {path for path, file in files.items() if file.get("secret")}
+    assert secrets == {f"{run}/pgbackrest.conf", f"{run}/ssh_key"}
+    text = rendered["nasty"]["backup/tmpfiles.conf"]
+    assert f"C {run}/pgbackrest.conf 0640 root postgres - {etc}/locked.conf\n" in text
+    assert "cipher" not in rendered["nasty"]["backup/locked.conf"]
+    assert all(not file["dest"].startswith("/run") for file in rendered["minimal"]["key"])
+
+
+@pytest.mark.parametrize("name", ["pgbackrest", "locked"])
+def test_pgbackrest_accepts_its_options(rendered, parser, tmp_path, name):
+    text = rendered["minimal"][f"backup/{name}.conf"]
     for place in ("/var/backups/django_stack", "/run/pgbackrest"):
         text = text.replace(place, f"{tmp_path}{place}")
     config = tmp_path / "pgbackrest.conf"
@@ -513,7 +531,7 @@ def test_pgbackrest_accepts_its_options(rendered, parser, tmp_path):
     done = subprocess.run([*pgbackrest, "info"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "missing stanza path" in done.stdout and "WARN" not in done.stdout
-    config.write_text(text.replace("process-max", "process-most"))
+    config.write_text(text.replace("log-level-file", "log-level-fill"))
     done = subprocess.run([*pgbackrest, "info"], capture_output=True, text=True)
     assert "invalid option" in done.stdout + done.stderr
 

@@ -30,6 +30,7 @@ NAMES = [
 MEDIA = f"{ROOT}/shared/media"
 REPOSITORY = f"/var/backups/django_stack/{APP}"
 PSQL = f"runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d {APP}"
+PGBACKREST = f"pgbackrest --config=/etc/django_stack/backup/pgbackrest.conf --stanza={APP}"
 DRILL = "systemctl start django_stack-backup@drill.service"
 
 
@@ -192,6 +193,19 @@ def test_a_wrong_key_and_a_missing_repository_stop_no_site():
     assert run.returncode
     assert serve()
     assert all("no repository" in told["problems"]["now"] for told in status())
+
+
+def test_a_key_in_the_memory_is_gone_after_a_reboot():
+    run = playbook("--tags", "backup", "--extra-vars", '{"backup_key_storage": "memory"}')
+    done(run)
+    key = "/etc/django_stack/backup/restic.env"
+    assert set(everywhere(f"stat -f -c %T $(realpath {key})").values()) == {"tmpfs"}
+    everywhere(f"runuser -u postgres -- {PGBACKREST} check")
+    everywhere("rm -r /run/django_stack/backup; systemd-tmpfiles --create")  # as at a boot
+    everywhere("! systemctl start django_stack-backup@now")
+    assert all("key of the backups is missing" in told["problems"]["now"] for told in status())
+    everywhere(f"! runuser -u postgres -- {PGBACKREST} check --archive-timeout=1")
+    assert serve()
     done(playbook("--tags", "backup"))
     done(playbook(book=BACKUP))
     assert not any(told["problems"] for told in status())
