@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.clink.django_stack.plugins.module_utils import releases
 from ansible_collections.clink.django_stack.plugins.plugin_utils import pack, run
@@ -33,7 +34,8 @@ class ActionModule(ActionBase):
         install = dict(arguments.pop("install_environment", None) or {})
         environment = arguments.pop("environment", None)
         header = f"#\n# {variables.get('ansible_managed', 'Ansible managed')}\n#"
-        recipe = arguments.pop("recipe", [])
+        recipe = self._with_contents(arguments.pop("recipe", []))
+        hooks = arguments.pop("after_switch", None)
         build = bool(arguments.pop("build", False))
         state = str(arguments.get("state", ""))
         if environment is not None:
@@ -42,6 +44,8 @@ class ActionModule(ActionBase):
                 "dotenv_text": releases.dotenv_text(environment, header),
                 "digest": releases.digest(environment, arguments.pop("settings", [])),
             }
+        if hooks is not None:
+            arguments["hooks"] = releases.digest(self._with_contents(hooks))
         arguments |= {
             "run": run.this(),
             "scripts": {name: self._script(name) for name in SCRIPTS.get(state, [])},
@@ -74,6 +78,25 @@ class ActionModule(ActionBase):
     def _script(self, name: str) -> str:
         """Return a script of the role, which runs on the host."""
         return Path(self._find_needle("files", name)).read_text()
+
+    def _with_contents(self, value: object) -> object:
+        """Return a value in which each hook has the text of its file of tasks.
+
+        Raises:
+            AnsibleActionFail: a file does not exist.
+        """
+        if isinstance(value, (list, tuple)):
+            return [self._with_contents(each) for each in value]
+        if not isinstance(value, Mapping) or "tasks" not in value:
+            return value
+        try:
+            text = Path(self._find_needle("tasks", str(value["tasks"]))).read_text()
+        except (AnsibleError, OSError) as error:
+            raise AnsibleActionFail(
+                "app_before_migrate and app_after_switch: the file of a hook should exist on the "
+                f"control machine. {error}"
+            ) from error
+        return {**value, "tasks": text}
 
     def _revision(self, source: Path) -> str:
         """Return the revision of a source on this machine."""

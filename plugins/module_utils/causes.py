@@ -703,4 +703,13 @@ LAST = (
     ),
 )
 
-CAUSES = (*SANDBOX, *FILES, *PACKAGES, *SETTINGS, *SERVICES, *PROCESSES, *LAST)
+# What roles/app/files/prepare.py says itself.
+OWN = (
+    Cause(
+        r"^(?P<told>(?:app_certificate is none, and|app_shared_directories should have"
+        r"|STATIC_URL is|STATIC_ROOT is|MEDIA_ROOT is) .+)$",
+        "$told.",
+    ),
+)
+
+CAUSES = (*OWN, *SANDBOX, *FILES, *PACKAGES, *SETTINGS, *SERVICES, *PROCESSES, *LAST)

@@ -122,11 +122,12 @@ def at(moment: float) -> str:
 # --- The judgement ------------------------------------------------------------------------------
 
 
-def judge_site(url: str, status: int, reason: str, seconds: float) -> Row:
-    """Judge the answer of the site."""
+def judge_site(url: str, status: int, reason: str, seconds: float, wrong: str = "") -> Row:
+    """Judge the answer of the site; `wrong` is what is wrong with a redirect."""
     told = f"{status} {clean(reason, 60)} in {seconds * 1000:.0f} ms"
     if 200 <= status < 400:
-        return Row("site", told)
+        advice = "the message says what to change, then site.yml" if wrong else ""
+        return Row("site", told, clean(wrong), advice)
     return Row("site", told, f"GET {url} answers {status} {clean(reason, 60)}",
                "journalctl -u gunicorn -u nginx")  # fmt: skip
 
@@ -411,16 +412,21 @@ def look_disks(limit: int) -> list[Row]:
     return [judge_disk(path, os.statvfs(path), limit) for path in file_systems(mounts, kinds)]
 
 
-def look_site(site: Mapping[str, str]) -> list[Row]:
-    """Ask the site for a page."""
+def look_site(site: Mapping[str, Any]) -> list[Row]:
+    """Ask the site for a page, and for a file of each directory that nginx serves."""
     url = f"{site['scheme']}://{site['name']}{site['path']}"
     begun = time.monotonic()
     try:
-        status, reason, _ = health.get(site["name"], site["path"], site["scheme"], site["socket"])
+        answer, page = health.visit(site)
+        took = time.monotonic() - begun
+        found = health.see_files(site)
     except (OSError, http.client.HTTPException) as error:
         wrong = f"GET {url}: {clean(error)}"
         return [Row("site", "no answer", wrong, "journalctl -u nginx -u gunicorn")]
-    return [judge_site(url, status, reason, time.monotonic() - begun)]
+    row = judge_site(url, answer.status, answer.reason, took, page.wrong)
+    advice = "mend what the message names, then site.yml"
+    files = [Row("files", "not served", clean(each.wrong), advice) for each in found if each.wrong]
+    return [row, *files]
 
 
 def look_certificates(names: Iterable[str], issued: bool, now: float) -> list[Row]:

@@ -141,6 +141,28 @@ def celery_warnings(told: Mapping[str, Any], silenced: Iterable[str]) -> list[st
     ]
 
 
+def setting_warnings(told: Mapping[str, Any]) -> list[str]:
+    """Return what an operator should know of Django's settings beside the description.
+
+    Args:
+        told: what `releases.report` returns.
+    """
+    found = []
+    if told.get("secure_cookies"):
+        found.append(
+            f"{' and '.join(told['secure_cookies'])} is on, and app_certificate is none: browsers "
+            "send such a cookie over HTTPS only, so nobody can log in. Set app_certificate, or "
+            "switch it off in the project's settings."
+        )
+    if told.get("media_root"):
+        found.append(
+            f"MEDIA_ROOT is {told['media_root']} in the project's settings, and nginx serves "
+            "app_media_root: uploads answer 404. Set app_media_root to the same directory, or read "
+            "os.environ['MEDIA_ROOT'] in the settings."
+        )
+    return found
+
+
 def explain(
     step: str, output: str, wrong: str = "", consequence: str = "the site is as it was",
     directory: str = "",

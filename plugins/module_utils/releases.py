@@ -32,11 +32,13 @@ REVISION = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 REMEMBERED = 100  # entries that the record keeps, the newest: app_releases_keep may be as many
 FAILED = 30  # entries of failed releases that it keeps besides
 SHOWN = 30  # releases that the table shows, the newest; those that are kept or bad in any case
-WORDS = ("release", "revision", "environment", "since")  # of the record
+WORDS = ("release", "revision", "environment", "since", "hooks")  # of the record
 ENTRY_WORDS = ("revision", "at", "state", "packages", "until")
 ROW = "{:<20} {:<11} {:<23} {:<24} {:>7}  {}"
 MIGRATION = re.compile(r"[A-Za-z0-9_.]{1,300}\Z")
 CHECK = re.compile(r"[A-Za-z0-9_.]{1,100}\Z")
+COOKIE = re.compile(r"(SESSION|CSRF)_COOKIE_SECURE\Z")
+DIRECTORY = re.compile(r"/[\x20-\x7e]{0,300}\Z")
 TRANSPORT = re.compile(r"[a-z0-9_]{1,30}\Z")
 
 
@@ -221,6 +223,8 @@ def activated(
         changed = with_entry(changed, live, **was)
     changed = with_entry(changed, name, **{**request["entry"], "state": "good", "why": ""})
     changed["releases"][name].pop("until", None)
+    if kind != "live":
+        changed["hooks"] = ""  # app_after_switch has yet to run
     return {
         **changed,
         "release": name,
@@ -304,6 +308,8 @@ def report(text: str) -> dict[str, Any]:
         "debug": told.get("debug") is True,
         "celery": celery(told.get("celery")),
         "warnings": words("warnings", CHECK),
+        "secure_cookies": words("secure_cookies", COOKIE),
+        "media_root": next(iter(words("media_root", DIRECTORY)), ""),
         "silenced": words("silenced", CHECK),
         "migrated": words("migrated", MIGRATION),
         "behind": words("behind", MIGRATION),

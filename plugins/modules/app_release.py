@@ -101,6 +101,12 @@ options:
     type: list
     elements: str
     default: []
+  after_switch:
+    description:
+      - For O(state=requested), the commands that run after a switch; O(state=requested) tells
+        whether they have yet to run. For O(state=finished), those that have run.
+    type: list
+    elements: raw
   complete:
     description:
       - For O(state=prepared), whether this call ends the preparation. Without it the release stays
@@ -161,6 +167,11 @@ due:
   returned: always
 build:
   description: Whether the requested release has to be built.
+  type: bool
+  returned: state=requested
+hooks_due:
+  description:
+    - Whether the commands of O(after_switch) have changed since they ran, or failed.
   type: bool
   returned: state=requested
 report:
@@ -302,7 +313,11 @@ class Deploy:
         build = name not in self.host.built()
         if build and live and (warning := memory.too_little(memory.MEMORY.read_text())):
             self.module.warn(warning)
-        return {"release": name, "live": live, "due": due, "build": build, "changed": due and check}
+        hooks = record.get("hooks", self.given["hooks"])  # an earlier version kept none
+        return {
+            "release": name, "live": live, "due": due, "build": build, "changed": due and check,
+            "hooks_due": bool(self.given["hooks"]) and hooks != self.given["hooks"],
+        }  # fmt: skip
 
     def need_directories(self) -> None:
         """Refuse a release whose links into the shared directories would lead nowhere.
@@ -395,6 +410,8 @@ class Deploy:
                 "DEBUG is on in the project's settings: set the variable that they read in "
                 "app_environment."
             )
+        for each in release_hints.setting_warnings(told):
+            self.module.warn(each)
         silenced = told.get("silenced", [])
         for each in release_hints.celery_warnings(told.get("celery", {}), silenced):
             self.module.warn(each)
@@ -577,6 +594,8 @@ class Deploy:
         live, record = host.live(), host.record()
         for name in releases.pruned(record, host.present(), host.built(), live, keep):
             host.remove(host.releases / name)
+        if self.given["hooks"] and record.get("hooks") != self.given["hooks"]:
+            host.remember({**record, "hooks": self.given["hooks"]})
         self.free()
         report = f"{host.name} runs release {live}, live since {record.get('since', '-')}"
         return {"release": live, "live": live, "due": False, "changed": False, "report": report}
@@ -645,6 +664,7 @@ def main() -> None:
             "scripts": {"type": "dict", "default": {}},
             "recipe": text,
             "digest": text,
+            "hooks": text,
             "revision": text,
             "is_git": flag,
             "archive": text,

@@ -9,7 +9,8 @@ description:
   - Restarts the services in the order of the list. While Gunicorn restarts, the unit in C(handover)
     serves, if the memory is enough for both. The module does not wait for the restart of the other
     services, because a Celery worker ends its tasks first.
-  - Then pings the Celery worker and requests a page of the site.
+  - Then pings the Celery worker and requests a page of the site. Where the page leads, must answer
+    as well.
   - With O(force=true), if one of these steps fails, the module kills all processes of the services
     and starts the services again, which interrupts the site for some seconds.
 options:
@@ -75,6 +76,21 @@ options:
         description: Gunicorn's socket, for a site whose nginx asks for a password.
         type: str
         required: true
+      names:
+        description: All names of the site. A redirect to one of them is followed.
+        type: list
+        elements: str
+        default: []
+      proxied:
+        description: Whether a proxy before nginx may end TLS, so that a redirect to HTTPS is right.
+        type: bool
+        default: false
+      files:
+        description:
+          - Directories that nginx serves, by the paths of their URLs. A file of each is requested.
+            What is wrong with files of the application's user is a warning.
+        type: dict
+        default: {}
 author:
   - The engineers of django_stack
 """
@@ -250,8 +266,8 @@ def start_afresh(services: list[dict[str, Any]]) -> None:
         restart(name)
 
 
-def see_site(site: dict[str, Any], services: list[dict[str, Any]], since: float) -> None:
-    """Ask the site for its page, some times.
+def see_site(site: dict[str, Any], services: list[dict[str, Any]], since: float) -> list[str]:
+    """Ask the site for its page and files, some times; return messages.
 
     Args:
         site: the site.
@@ -261,14 +277,13 @@ def see_site(site: dict[str, Any], services: list[dict[str, Any]], since: float)
     Raises:
         ServiceError: no answer was a good one; with what was wrong with the last.
     """
-    wrong = ""
     for _ in range(TRIES):
-        wrong = health.wrong_with(site["name"], site["path"], site["scheme"], site["socket"])
-        if not wrong:
-            return
+        found = health.judge(site)
+        if not found.wrong:
+            return [found.told] if found.told else []
         time.sleep(1)
     web = [each["unit"] for each in services if each["handover"]]
-    raise ServiceError(wrong, "\n".join(units.journal(unit, since, LOG) for unit in web))
+    raise ServiceError(found.wrong, "\n".join(units.journal(unit, since, LOG) for unit in web))
 
 
 def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
@@ -289,14 +304,14 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
         if given["worker"] and asked:
             told += ping(given["application"], given["worker"], begun)
         if given["site"] and asked:
-            see_site(given["site"], due, begun)
+            told += see_site(given["site"], due, begun)
     except ServiceError as error:
         if not given["force"]:
             raise
         told.append(f"All processes of the services were killed, and started again: {error.what}")
         start_afresh(due)
         if given["site"]:
-            see_site(given["site"], due, begun)
+            told += see_site(given["site"], due, begun)
         if given["worker"]:
             try:
                 told += ping(given["application"], given["worker"], begun)
@@ -307,8 +322,13 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Run the module."""
-    page = {name: {"type": "str", "required": True} for name in ("name", "path", "socket")}
-    scheme = {"type": "str", "required": True, "choices": ["http", "https"]}
+    site = {
+        **{name: {"type": "str", "required": True} for name in ("name", "path", "socket")},
+        "scheme": {"type": "str", "required": True, "choices": ["http", "https"]},
+        "names": {"type": "list", "elements": "str", "default": []},
+        "proxied": {"type": "bool", "default": False},
+        "files": {"type": "dict", "default": {}},
+    }
     service = {
         "unit": {"type": "str", "required": True},
         "files": {"type": "list", "elements": "str", "default": []},
@@ -324,7 +344,7 @@ def main() -> None:
             "outdated": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
             "worker": {"type": "str", "default": ""},
-            "site": {"type": "dict", "options": {**page, "scheme": scheme}},
+            "site": {"type": "dict", "options": site},
         },
         supports_check_mode=True,
     )  # fmt: skip

@@ -8,6 +8,8 @@ The functions work without Ansible; the action plugin `check_values` calls them 
 * `renamed`: new names of variables by the old names that earlier versions had.
 * `first`: variables that are checked before others are rendered, because a template that uses them
   may write a file. While one of them is wrong, what uses it is not rendered.
+* `no_site`: variables that need no run of site.yml after a change: playbooks/deploy.yml applies
+  them, or they are for the control machine.
 * `checks`: a list. Each check has `name` (the variable), `should` (the end of "it should be ..."),
   rules, and where it is needed `secret: true` (no message shows the variable's value) and `when`
   (values that other variables must have, else the check is left out). All rules of a check must
@@ -74,6 +76,7 @@ class Role:
         dependencies: short names of the roles that it depends on.
         first: variables that are checked before what uses them is rendered.
         renamed: new names by old ones, of variables that an earlier version had.
+        no_site: variables that need no run of site.yml after a change.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Role:
     dependencies: list[str] = field(default_factory=list)
     first: list[str] = field(default_factory=list)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    no_site: list[str] = field(default_factory=list)
 
     @property
     def secrets(self) -> set[str]:
@@ -118,11 +122,14 @@ def load_role(directory: Path) -> Role:
         prefix=table.get("prefix", f"{directory.name}_"),
         first=table.get("first", []),
         renamed=table.get("renamed", {}),
+        no_site=table.get("no_site", []),
         dependencies=[
             dependency["role"].rsplit(".", 1)[-1]
             for dependency in read(directory / "meta" / "main.yml").get("dependencies", [])
         ],
     )
+    if strange := set(role.no_site) - set(options):
+        raise ValueError(f"{directory.name}/checks.yml: no_site: {strange}")
     for check in role.checks:
         unknown = set(check) - KEYS_OF_A_CHECK - set(RULES)
         if unknown or check["name"] not in options or "should" not in check:

@@ -5,6 +5,8 @@ import pwd
 import subprocess
 
 import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.clink.django_stack.plugins.action.app_release import ActionModule
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     memory,
     release_store,
@@ -12,7 +14,10 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.release_steps import StepError
 from ansible_collections.clink.django_stack.plugins.module_utils.release_store import Host
-from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
+from ansible_collections.clink.django_stack.plugins.module_utils.releases import (
+    ReleaseError,
+    digest,
+)
 from ansible_collections.clink.django_stack.plugins.modules import app_release
 from test_release_store import BUILDER, MINE, OTHERS, USER, application, as_root
 
@@ -97,7 +102,7 @@ def call(fake, tmp_path):
             "to": "", "retry": False, "unlock": False, "past_migrations": False,
             "enforced": False, "steps": [], "complete": True, "before_migrate": [], "step": "",
             "output": "", "agent": "", "run": MINE, "takeover": False, "scripts": {},
-            "recipe": RECIPE, "digest": "e1", "revision": revision, "is_git": False,
+            "hooks": "", "recipe": RECIPE, "digest": "e1", "revision": revision, "is_git": False,
             "archive": "", "environment_text": 'A="1"\n', "dotenv_text": "A=1\n",
             "fetch_text": "", "install_text": "",
         } | given  # fmt: skip
@@ -465,6 +470,51 @@ def test_what_was_taken_back_is_not_deployed_again_by_mistake(call):
         call("requested", REVISIONS[1])
     assert holder(call) == ""
     assert call("requested", REVISIONS[1], retry=True)["due"]
+
+
+def test_hooks_after_a_switch_run_until_they_have_run(call, deploy):
+    """Once for a release; again after a failure and after a change."""
+    deploy(REVISIONS[0], hooks="h1")
+    assert not call("requested", hooks="h1")["hooks_due"]
+    call("finished")  # of a run that had none to run
+    assert not call("requested", hooks="h1")["hooks_due"]
+    assert call("requested", hooks="h2")["hooks_due"]  # corrected
+    call("finished", hooks="h2")
+    assert not call("requested", hooks="h2")["hooks_due"]
+    call("requested", REVISIONS[1], hooks="h2")
+    call("active", REVISIONS[1])  # and then a hook fails
+    assert call("requested", REVISIONS[1], hooks="h2")["hooks_due"]
+
+
+@pytest.mark.parametrize("hook", [{"tasks": "hook.yml"}, [{"tasks": "hook.yml"}]])
+def test_the_text_of_a_hooks_file_is_part_of_the_hook(monkeypatch, tmp_path, hook):
+    file = tmp_path / "hook.yml"
+    action = object.__new__(ActionModule)
+    monkeypatch.setattr(ActionModule, "_find_needle", lambda self, *names: str(tmp_path / names[1]))
+    with pytest.raises(AnsibleActionFail, match=r"app_before_migrate.*hook\.yml"):
+        action._with_contents(["make", hook])
+    found = []
+    for text in ("- one: {}", "- two: {}", "- one: {}"):
+        file.write_text(text)
+        found.append(digest(action._with_contents(["make", hook])))
+    assert found[0] == found[2] != found[1]
+    assert action._with_contents(["make", {"other": 1}]) == ["make", {"other": 1}]
+
+
+def test_a_change_of_the_environment_alone_leaves_the_hooks(call, deploy):
+    """As rotate.yml does it: the code of the live release stays the same."""
+    deploy(REVISIONS[0], hooks="h1")
+    call("active", "", request="live", digest="e2")
+    call("finished")
+    assert not call("requested", hooks="h1", digest="e2")["hooks_due"]
+
+
+def test_a_host_of_an_earlier_version_does_not_run_its_hooks_again(call, deploy):
+    deploy(REVISIONS[0])
+    record = call.host.record()
+    record.pop("hooks")
+    call.host.remember(record)
+    assert not call("requested", hooks="h1")["hooks_due"]
 
 
 @pytest.mark.usefixtures("two")

@@ -26,7 +26,7 @@ def host(monkeypatch):
     """
     told = SimpleNamespace(
         done=[], failing=set(), pages=[], silent=False, state="active", free=500, clock=0.0,
-        log="the log",
+        log="the log", remark="",
     )  # fmt: skip
 
     def systemctl(*words, **settings):
@@ -52,7 +52,9 @@ def host(monkeypatch):
     clock = SimpleNamespace(sleep=sleep, monotonic=lambda: told.clock, time=lambda: told.clock)
     monkeypatch.setattr(app_services, "time", clock)
     monkeypatch.setattr(
-        health, "wrong_with", lambda *words: told.pages.pop(0) if told.pages else ""
+        health,
+        "judge",
+        lambda site: health.Verdict(told.pages.pop(0) if told.pages else "", told.remark),
     )
     return told
 
@@ -117,6 +119,11 @@ def test_a_site_that_answers_in_the_end_works(host):
     host.pages = ["502"] * app_services.TRIES
     with pytest.raises(ServiceError, match="502"):
         work(site=SITE)
+
+
+def test_a_remark_on_the_site_is_passed_on(host):
+    host.remark = "GET / leads to another site"
+    assert work(site=SITE) == ["GET / leads to another site"]
 
 
 def test_nothing_is_tested_where_no_service_is_outdated(host):

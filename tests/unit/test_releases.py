@@ -404,6 +404,7 @@ def test_the_table_leaves_out_what_is_long_gone():
 
 NOTHING = {
     "debug": False, "celery": {}, "warnings": [], "silenced": [], "migrated": [], "behind": [],
+    "secure_cookies": [], "media_root": "",
 }  # fmt: skip
 CELERY = {
     "transport": "redis", "acks_late": True, "quorum": False, "confirms": False,
@@ -428,9 +429,29 @@ def test_what_is_no_report_reports_nothing(text):
         ["app.0001_x\n"], [""], ["x" * 301], ["--option"], ["ä"],
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("key", ["warnings", "silenced", "migrated", "behind", "celery"])
+@pytest.mark.parametrize(
+    "key", ["warnings", "silenced", "migrated", "behind", "celery", "secure_cookies"]
+)
 def test_a_report_of_another_form_is_left_out(key, value):
     assert releases.report(json.dumps({key: value})) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("told", "warned"),
+    [
+        ({}, []),
+        ({"media_root": ["/srv/my uploads"]}, ["MEDIA_ROOT is /srv/my uploads"]),
+        ({"media_root": ["/srv/\x1b[2J"]}, []),
+        ({"media_root": ["srv"]}, []),
+        ({"secure_cookies": ["CSRF_COOKIE_SECURE"]}, ["CSRF_COOKIE_SECURE is on"]),
+        ({"secure_cookies": ["X_COOKIE_SECURE"]}, []),
+    ],
+)
+def test_settings_that_do_not_fit_the_description_are_warned_of(told, warned):
+    found = release_hints.setting_warnings(releases.report(json.dumps(told)))
+    assert [text.startswith(begin) for text, begin in zip(found, warned, strict=True)] == [
+        True for _ in warned
+    ]
 
 
 @pytest.mark.parametrize("value", [1, "true", [True], {}, None, "yes"])

@@ -1,13 +1,12 @@
 """Optional parts of the description: none, as converge has left the host; all; and none again."""
 
-from projects import APP, done
+from projects import APP, ROOT, done, refused
 
 OPTIONAL = [
     "postgresql@17-main",
     "redis-server",
     "celery",
     "celery-beat",
-    "prometheus-node-exporter",
     "django_stack-backup@now.timer",
 ]
 ON = {
@@ -17,7 +16,6 @@ ON = {
     "app_shared_directories": ["shop/media", "var/lib/exports"],
     "app_certificate": "selfsigned",
     "backup_repository": "/var/backups/django_stack",
-    "exporters_enabled": ["node"],
 }
 SETTINGS = """
 import dj_database_url
@@ -76,3 +74,38 @@ def test_all_is_turned_off_again(host, project, door):
     assert host.check_output("systemctl --failed --no-legend") == ""
     door.url = door.url.replace("https:", "http:")
     assert door.ask("/").text == "a shop"
+
+
+def test_uploads_in_the_release_refuse_it(host, project, door):
+    """The message says what to write; the site goes on."""
+    base = project.text("shop/settings.py")
+    project.append("shop/settings.py", "MEDIA_ROOT = '/var/www/shop/current/uploads'\n")
+    told = refused(project.deploy())
+    assert "app_shared_directories: [uploads]" in " ".join(told.split())
+    assert door.ask("/").text == "a shop"
+    project.write({"shop/settings.py": base})
+
+
+def test_after_a_rollback_a_whole_run_sets_up_the_rest(host, project, door):
+    """What the description has beside the code is applied, and the live release stays."""
+    project.append("shop/urls.py", "urlpatterns[0].callback.text = 'a bad shop'\n")
+    done(project.deploy())
+    done(project.play("rollback"))
+    live = host.check_output(f"readlink {ROOT}/current")
+    assert "app_retry" in refused(project.deploy())
+    told = done(project.site("--tags=app,nginx", nginx_headers={"X-After": "rollback"}))
+    assert "stays live" in " ".join(told.split())
+    assert host.check_output(f"readlink {ROOT}/current") == live
+    assert door.ask("/").headers["X-After"] == "rollback"
+
+
+def test_a_change_that_a_deploy_does_not_apply_is_named(project, tmp_path):
+    """And a hook that has failed runs again, once it is corrected."""
+    hook = tmp_path / "hook.yml"
+    hook.write_text("- name: Fail\n  ansible.builtin.fail:\n")
+    hooks = {"app_after_switch": [{"tasks": str(hook)}]}
+    told = refused(project.deploy(gunicorn_timeout=31, **hooks))
+    assert "does not apply these changes of the description: gunicorn_timeout." in told
+    hook.write_text("- name: Succeed\n  ansible.builtin.debug: {msg: the hook has run}\n")
+    assert "the hook has run" in done(project.deploy(**hooks))
+    assert "the hook has run" not in done(project.deploy(**hooks))

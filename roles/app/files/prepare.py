@@ -19,6 +19,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import run_checks
+from django.core.files.storage import FileSystemStorage, default_storage
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
@@ -85,12 +86,86 @@ def imports() -> None:
     told["celery"] = delivery(application, transport)
 
 
+def compare_scheme(scheme: str) -> None:
+    """Compare the settings with the scheme that the visitors speak.
+
+    Raises:
+        SystemExit: each page would lead them to where nothing answers.
+    """
+    if scheme == "https":
+        return
+    if settings.SECURE_SSL_REDIRECT:
+        raise SystemExit(
+            "app_certificate is none, and SECURE_SSL_REDIRECT in the project's settings leads each "
+            "page to HTTPS, where nothing answers. Set app_certificate to letsencrypt, selfsigned "
+            "or files; or switch SECURE_SSL_REDIRECT off; or list the proxy that ends TLS in "
+            "nginx_real_ip_from"
+        )
+    cookies = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE")
+    told["secure_cookies"] = [name for name in cookies if getattr(settings, name)]
+
+
+def lasts(path: str | os.PathLike[str], what: str, variable: str) -> None:
+    """Look whether the services will be able to write to a directory, and whether it stays.
+
+    Args:
+        path: the directory, which may not be there yet.
+        what: it is for, and which setting names it.
+        variable: of the environment that names a directory that stays; empty if there is none.
+
+    Raises:
+        SystemExit: they will not; the message says what to write in the description.
+    """
+    real = near = Path(os.path.realpath(path))
+    while not near.exists():
+        near = near.parent
+    if release in (real, *real.parents):
+        place = os.path.relpath(real)
+        instead = f"Add it: app_shared_directories: [{place}]"
+        if place == "." or place.startswith(".."):
+            instead = "Move it to a directory of app_shared_directories"
+        raise SystemExit(
+            f"app_shared_directories should have the place of {what}, {path}. The services cannot "
+            f"write there, and it ends with the release. {instead}"
+        )
+    if not os.access(near, os.W_OK):
+        instead = f", or read os.environ['{variable}'] in the settings" if variable else ""
+        raise SystemExit(
+            f"{what} is {path}, which the application cannot write to. Choose a directory of "
+            f"app_shared_directories{instead}; or allow it with app_sandbox: "
+            f"{{ReadWritePaths: [{near}]}} and give it to the application's user"
+        )
+
+
+def check_places(url: str, served_from: str) -> None:
+    """Look where the project keeps its SQLite files and its uploads.
+
+    Args:
+        url: where nginx serves uploads.
+        served_from: the directory that it serves there.
+    """
+    for alias in connections:
+        database = connections[alias].settings_dict
+        name = str(database["NAME"] or "")
+        if database["ENGINE"].endswith(".sqlite3") and name and ":memory:" not in name:
+            path = Path(name.removeprefix("file:").partition("?")[0]).absolute()
+            lasts(path.parent, f"the directory of the SQLite file {path.name} (DATABASES)", "")
+    if isinstance(default_storage, FileSystemStorage) and settings.MEDIA_ROOT:
+        media = default_storage.location
+        lasts(media, "MEDIA_ROOT", "MEDIA_ROOT")
+        is_nginxs = f"/{settings.MEDIA_URL.lstrip('/')}" == url
+        if is_nginxs and os.path.realpath(media) != os.path.realpath(served_from):
+            told["media_root"] = [media]
+
+
 def check() -> None:
     """Ask Django's own checks, and compare the settings with the description."""
     call_command("check", deploy=True, fail_level=os.environ["APP_CHECK_FAIL_LEVEL"])
     found = run_checks(include_deployment_checks=True)
     told["warnings"] = sorted({message.id for message in found if not message.is_silenced()})
     told["silenced"] = list(settings.SILENCED_SYSTEM_CHECKS)
+    compare_scheme(os.environ["APP_SCHEME"])
+    check_places(os.environ["APP_MEDIA_URL"], os.environ["APP_MEDIA_ROOT"])
     url = settings.STATIC_URL or ""
     wanted = os.environ["APP_STATIC_URL"]
     if uses_static and "://" not in url and f"/{url.lstrip('/')}" != wanted:

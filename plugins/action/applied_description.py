@@ -1,0 +1,89 @@
+"""The action plugin of applied_description: finds the variables that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.clink.django_stack.plugins.module_utils import releases
+from ansible_collections.clink.django_stack.plugins.plugin_utils import values
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+class ActionModule(ActionBase):
+    """Adds the digests of the given variables, which the host remembers or compares."""
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Run the module.
+
+        Args:
+            tmp: not used.
+            task_vars: all variables of the host, not rendered.
+        """
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)
+        roles = {str(name).rsplit(".", 1)[-1] for name in arguments.pop("roles", [])}
+        if arguments.get("state") == "applied":
+            tags = variables.get("ansible_run_tags", []), variables.get("ansible_skip_tags", [])
+            roles = applied(roles, *tags)
+        else:
+            roles = {path.name for path in ROLES.iterdir()}
+        host = variables.get("inventory_hostname", "")
+        # Those of the inventory and the command line; without defaults of roles.
+        given = variables["hostvars"].raw_get(host)
+        arguments["given"] = {
+            role.name: self._digests(role, given)
+            for role in values.with_dependencies(sorted(roles), ROLES)
+            if role.name in roles
+        }
+        return dict(
+            self._execute_module(
+                module_name="clink.django_stack.applied_description",
+                module_args=arguments,
+                task_vars=variables,
+            )
+        )
+
+    def _digests(self, role: values.Role, given: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Return the digests of a role's variables that are given and need site.yml."""
+        told = {}
+        for name in sorted({*role.options} & {*given} - {*role.no_site}):
+            try:
+                rendered = releases.digest(name, _plain(self._templar.template(given[name])))
+            except AnsibleError:
+                rendered = ""
+            told[name] = [releases.digest(name, _plain(given[name])), rendered]
+        return told
+
+
+def _plain(value: object) -> object:
+    """Return a value in texts: the command line has texts where YAML has numbers and booleans."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(each) for each in value]
+    text = str(value)
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
+def applied(roles: set[str], tags: Iterable[str], skipped: Iterable[str]) -> set[str]:
+    """Return the roles that a run has applied.
+
+    The variables of an application are for several roles, so that only a whole run applies them.
+
+    Args:
+        roles: those of the play, which do not name app_description.
+        tags: those of the run, "all" without --tags.
+        skipped: those of --skip-tags.
+    """
+    tags, skipped = set(tags), set(skipped)
+    if tags == {"all"} and not skipped:
+        return roles | {"app_description"}
+    return {role for role in roles - skipped - {"app_description"} if "all" in tags or role in tags}
