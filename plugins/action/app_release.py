@@ -14,7 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.clink.django_stack.plugins.module_utils import releases
 from ansible_collections.clink.django_stack.plugins.plugin_utils import pack, run
 
-BUILD = ["python.sh", "source.sh", "packages.sh", "prepare.py", "trial.py"]
+BUILD = ["fetch.py", "python.sh", "source.sh", "packages.py", "prepare.py", "trial.py"]
 SCRIPTS = {"requested": ["fetch.py"], "prepared": BUILD, "active": BUILD}
 SILENCE = 3600  # seconds after which the run of another machine counts as dead
 URL = re.compile(r"https?://")

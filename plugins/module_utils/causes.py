@@ -314,6 +314,18 @@ FILES = (
 # --- Packages ------------------------------------------------------------------------------------
 
 PACKAGES = (
+    Cause(r"^advice: (?P<advice>.+)$", "$advice"),  # of packages.py, which has looked into it
+    Cause(
+        r"No module named '(?P<module>aifc|audioop|cgi|cgitb|chunk|crypt|imghdr|mailcap|nntplib"
+        r"|pipes|sndhdr|spwd|sunau|telnetlib|uu|xdrlib)'",
+        "Python has no module $module since 3.13, and the project, or a version of a package that "
+        'it pins, needs it. Take a newer version of that, or app_python: "3.12".',
+    ),
+    Cause(
+        r"No module named '(?P<module>asynchat|asyncore|smtpd)'",
+        "Python has no module $module since 3.12, and the project, or a version of a package that "
+        'it pins, needs it. Take a newer version of that, or app_python: "3.11".',
+    ),
     Cause(
         r"pg_config executable not found|Error: pg_config",
         "psycopg2 is built from source, which needs app_apt_packages: [gcc, libpq-dev, "

@@ -161,7 +161,7 @@ def _advice(cause: Cause, match: re.Match[str], directory: str) -> str:
     values = dict.fromkeys(("path", "host", "name", "handler"), "")
     for name, value in match.groupdict().items():  # "name2" is another place of "name"
         name = name.rstrip("0123456789")
-        values[name] = values.get(name) or (value or "")[:400].strip()
+        values[name] = values.get(name) or (value or "")[:WIDTH].strip()
     inside = values.get("inside", "")
     if directory and inside.startswith(f"{directory}/"):
         inside = inside[len(directory) + 1 :]

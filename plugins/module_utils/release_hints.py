@@ -33,12 +33,23 @@ HINTS: dict[str, tuple[bool, str]] = {
     "python": (
         False,
         "app_python should be an interpreter of the host (python3) or a version that uv can"
-        " download (3.13).",
+        " download (3.13). Where the host does not reach the downloads, app_install_environment: "
+        "{UV_PYTHON_INSTALL_MIRROR: URL} names a copy of them.",
     ),
     "source": (
         True,
         "app_source and app_directory: app_directory should be the directory of manage.py, "
         "relative to the root of the source.",
+    ),
+    "list": (
+        True,
+        "app_requirements should name the project's list of packages, and its lock file should fit "
+        "the project.",
+    ),
+    "repositories": (
+        False,
+        "The project's list has packages in Git repositories that this host cannot read. "
+        "app_deploy_key, which site.yml installs, or app_source: agent should open those by SSH.",
     ),
     "packages": (
         True,
@@ -183,5 +194,7 @@ def explain(
     told = [found.told] if found else []
     told += [HINTS.get(step, (True, ""))[1]] if not (found and found.sure) else []
     told += [f'The step "{step}" failed, and {consequence}.', wrong]
-    shown = [line for line in diagnosis.shown(lines, found) if line not in told]
+    shown = [
+        line for line in diagnosis.shown(lines, found) if line.removeprefix("advice: ") not in told
+    ]
     return "\n".join([*filter(None, told), *(["It printed:", *shown] if shown else [])])

@@ -49,6 +49,7 @@ class Steps:
         self.host, self.scripts, self.secrets = host, scripts, secrets
         self.application = host.application
         self.limit = int(host.application["step_timeout"])
+        self.warnings: list[str] = []
 
     def unit(self) -> str:
         """Return the name of the unit that a step runs in: one at a time."""
@@ -121,13 +122,18 @@ class Steps:
 
     def as_builder(
         self, steps: Sequence[str], script: str, home: Path, writes: tuple[Path, ...] = (),
-        variables: dict[str, str] | None = None, **properties: object,
+        variables: dict[str, str] | None = None, arguments: Sequence[str] = (),
+        **properties: object,
     ) -> str:  # fmt: skip
         """Run a script of the role as the build user, who writes to his home and nothing else."""
-        if script.endswith(".py"):
+        if script == "packages.py":  # with what pip brings, for the oldest of the interpreters
+            python = Path(self.application["build_variables"]["BUILD_UV"]).with_name("python")
+            command = [str(python), "-I", "-c", self.scripts[script]]
+        elif script.endswith(".py"):
             command = ["/usr/bin/python3", "-I", "-c", self.scripts[script]]
         else:
-            command = ["/bin/sh", "-c", self.scripts[script], script, *self.application["packages"]]
+            command = ["/bin/sh", "-c", self.scripts[script], script]
+        command += arguments
         given = {
             "HOME": str(home),
             "PATH": units.ENVIRONMENT["PATH"],
@@ -145,21 +151,29 @@ class Steps:
         Raises:
             StepError: that failed.
         """
-        home = self.host.cache / "source"
         variables = {"FETCH_CHECK": "yes" if check else ""}
-        special: dict[str, Any] = {}
-        if agent:  # its socket lies in the /tmp of the host, which a private one would hide
-            variables |= {"SSH_AUTH_SOCK": agent, "TMPDIR": str(home)}
-            special = {"PrivateTmp": False}
-        with self.secret_file("fetch") as file:
-            text = self.as_builder(
-                ["fetch", "download"], "fetch.py", home,
-                variables=variables, EnvironmentFile=str(file), **special,
-            )  # fmt: skip
+        text = self.with_key(["fetch", "download"], "fetch", variables, agent)
         revision = releases.printed(text, "revision", releases.REVISION)
         if not revision:
             raise StepError("fetch", text, "The source tells no revision.")
         return revision
+
+    def with_key(
+        self, steps: Sequence[str], secret: str, variables: dict[str, str], agent: str
+    ) -> str:
+        """Run fetch.py, the one step that may use the deploy key or a forwarded SSH agent.
+
+        No code of the project or of a package runs in it.
+        """
+        home = self.host.cache / "source"
+        special: dict[str, Any] = {}
+        if agent:  # its socket lies in the /tmp of the host, which a private one would hide
+            variables = {**variables, "SSH_AUTH_SOCK": agent, "TMPDIR": str(home)}
+            special = {"PrivateTmp": False}
+        with self.secret_file(secret) as file:
+            return self.as_builder(
+                steps, "fetch.py", home, variables=variables, EnvironmentFile=str(file), **special
+            )
 
     def interpreter(self) -> None:
         """Install the interpreter that app_python names, unless the host has it.
@@ -176,7 +190,7 @@ class Steps:
         finally:
             self.host.seal(path)
 
-    def build(self, path: Path, live: str, revision: str) -> str:
+    def build(self, path: Path, live: str, revision: str, agent: str = "") -> str:
         """Lay out the code and install the packages; return the digest of what they are.
 
         The packages of the live release are linked where the new one wants the same. What is
@@ -193,22 +207,32 @@ class Steps:
             "BUILD_PROJECT": str(path / self.application["directory"]),
             "BUILD_REVISION": revision,
         }
-        text = self.as_builder(
-            ["source"], "source.sh", path, variables=variables, InaccessiblePaths=keys
-        )
-        wanted = releases.printed(text, "packages", re.compile(r"[0-9a-f]{64}\Z"))
+        self.as_builder(["source"], "source.sh", path, variables=variables, InaccessiblePaths=keys)
+
+        def packages(step: str) -> str:
+            with self.secret_file("install") as file:
+                text = self.as_builder(
+                    [step], "packages.py", host.cache / "uv", (path,),
+                    {**variables, "BUILD_STEP": step}, self.application["packages"],
+                    InaccessiblePaths=keys, EnvironmentFile=str(file),
+                )  # fmt: skip
+            self.warnings += releases.warnings(text)
+            return text
+
+        text = packages("list")
+        wanted = releases.printed(text, "packages", releases.DIGEST)
         entry = releases.entry_of(host.record(), live)
         link = bool(wanted) and live in host.built() and entry.get("packages") == wanted
+        urls = releases.printed(text, "repositories", releases.REPOSITORIES)
+        if urls and not link:
+            mirrors = {"FETCH_MIRRORS": urls.replace(",", " ")}
+            self.with_key(["repositories"], "install", mirrors, agent)
         for linked in [True, False] if link else [False]:
             host.remove(path / ".venv")
             if linked:
                 self.link_packages(host.releases / live / ".venv", path)
             try:
-                with self.secret_file("install") as file:
-                    text = self.as_builder(
-                        ["packages"], "packages.sh", host.cache / "uv", (path,), variables,
-                        InaccessiblePaths=keys, EnvironmentFile=str(file),
-                    )  # fmt: skip
+                text = packages("packages")
                 break
             except StepError:
                 if not linked:

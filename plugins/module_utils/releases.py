@@ -28,6 +28,10 @@ Record = dict[str, Any]
 
 TIME = "%Y-%m-%d %H:%M:%S UTC"
 NAME = re.compile(r"[0-9a-f]{12}-[0-9a-f]{6}\Z")
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+# What packages.py prints, and fetch.py gives to git: no option, and nothing but SSH.
+REPOSITORY = r"ssh://(?:[\w.~-]+@)?[\w\[][\w.\[\]:-]*/[^\s@#?\"';,]+"
+REPOSITORIES = re.compile(rf"{REPOSITORY}(?:,{REPOSITORY})*\Z")
 REVISION = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 REMEMBERED = 100  # entries that the record keeps, the newest: app_releases_keep may be as many
 FAILED = 30  # entries of failed releases that it keeps besides
@@ -356,6 +360,12 @@ def printed(text: str, name: str, form: re.Pattern[str]) -> str:
     """Return the value of the last line "name: value" whose value has a form; empty if none."""
     found = re.findall(rf"^{name}: (\S+)$", text, re.MULTILINE)
     return found[-1] if found and form.match(found[-1]) else ""
+
+
+def warnings(text: str) -> list[str]:
+    """Return the lines "warning: text" of what a step printed, a few and short ones."""
+    told = re.findall(r"^warning: (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[^\x20-\x7e]", "?", each)[:600] for each in told[:10]]
 
 
 # --- The environment's files ----------------------------------------------------------------------

@@ -122,7 +122,9 @@ options:
     type: str
     default: ""
   agent:
-    description: The socket of a forwarded SSH agent that opens the repository; empty for none.
+    description:
+      - The socket of a forwarded SSH agent that opens the repository, and those that packages come
+        from; empty for none.
     type: str
     default: ""
 author:
@@ -380,7 +382,11 @@ class Deploy:
             path = self.host.releases / name
             if new and not (request.get("laid_out") and path.is_dir()):
                 self.receive()
-                built = self.steps.build(path, request["live"], request["revision"])
+                built = self.steps.build(
+                    path, request["live"], request["revision"], self.given["agent"]
+                )
+                for each in self.steps.warnings:
+                    self.module.warn(each)
                 request["entry"]["packages"] = built
                 request["laid_out"] = True
             if request["new_environment"]:

@@ -54,7 +54,7 @@ def fake(monkeypatch, tmp_path):
     """Have no step run, and every path of a host lie below a temporary directory."""
     told = Fake()
 
-    def build(steps, path, live, revision):
+    def build(steps, path, live, revision, agent):
         path.mkdir()
         (path / "code.py").write_text(revision)
         told.step("packages")

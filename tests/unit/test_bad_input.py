@@ -102,6 +102,7 @@ BAD = {
     "app_media_url": ["media/", "/media", "/static/", "/media;/", "/m/../../etc/"],
     "app_python": ["python3; id", "--python", "my python", 3.10, None, ["3.13"]],
     "app_requirements": [["../requirements.txt"], ["/etc/requirements.txt"], [{"file": "x"}]],
+    "app_dependency_groups": [["--dev"], ["a b"], "production", [{"prod": 1}]],
     "app_packages": [["--index-url=x"], ["one\ntwo"], {"x": 1}, "psycopg,redis", None],
     "app_apt_packages": [["libpq dev"], ["-o=x"], ["Libpq"], "gettext,libmagic1", [None]],
     "app_shared_directories": [
@@ -544,6 +545,7 @@ GOOD = {
         "app_settings_module": "config.settings.production",
         "app_celery": "config.celery:app",
         "app_requirements": ["requirements/production.txt"],
+        "app_dependency_groups": ["production", "gunicorn.web_2"],
         "app_packages": ["psycopg[binary]", "setuptools<81", "x @ https://example.com/x.whl"],
         "app_apt_packages": ["libpq-dev", "g++", "libstdc++6"],
         "app_shared_directories": ["media", "logs", "var/exports", ".cache"],

@@ -610,7 +610,7 @@ def systemd(monkeypatch):
 
 SCRIPTS = {
     name: f"# {name}"
-    for name in ("fetch.py", "python.sh", "source.sh", "packages.sh", "prepare.py", "trial.py")
+    for name in ("fetch.py", "python.sh", "source.sh", "packages.py", "prepare.py", "trial.py")
 }
 SECRETS = {"fetch": 'FETCH_GIT="https://u:s3cret@h/"\n', "install": 'UV_INDEX="s3cret"\n'}
 
@@ -690,11 +690,11 @@ def build(steps, host, systemd):
         path = host.releases / name
 
         def during():
-            if property_of(systemd.commands[-1], "EnvironmentFile"):
+            if "--setenv=BUILD_STEP=packages" in systemd.commands[-1]:
                 leave(path)
 
         systemd.during = during
-        systemd.results = [units.Result(0, printed, 1.0)]
+        systemd.results = [units.Result(0, "", 1.0), units.Result(0, printed, 1.0)]
         return steps.build(path, live, "a" * 40)
 
     return run
@@ -727,11 +727,49 @@ def test_a_build_leaves_an_environment_that_is_roots(build, host, victim, system
 
     assert build(leave, printed=f"packages: {'b' * 64}\n") == "b" * 64
     assert owners(host.releases / ONE / ".venv") == {0}
+    assert len(systemd.commands) == 3
     for command in systemd.commands:
         assert property_of(command, "User") == [BUILDER]
         assert property_of(command, "InaccessiblePaths") == ["-/etc/clinic/deploy_key"]
         assert not [word for word in command if "s3cret" in word]
     assert host.built() == []
+
+
+URL = "ssh://git@example.com:2222/clinic/library.git"
+LISTED = f"packages: {'b' * 64}\nrepositories: {URL},{URL}2\nwarning: a\x07 lock is not used\n"
+
+
+@as_root
+def test_repositories_of_packages_are_copied_in_a_step_that_runs_no_code(build, systemd, steps):
+    build(lambda path: (path / ".venv").mkdir(), printed=LISTED)
+    _, listed, copied, installed = systemd.commands
+    assert f"--setenv=FETCH_MIRRORS={URL} {URL}2" in copied
+    assert SCRIPTS["fetch.py"] in copied
+    assert property_of(copied, "InaccessiblePaths") == []
+    for command in (listed, installed):
+        assert SCRIPTS["packages.py"] in command
+        assert command[-1] == "gunicorn"
+        assert property_of(command, "InaccessiblePaths") == ["-/etc/clinic/deploy_key"]
+    assert steps.warnings == ["a? lock is not used"]
+
+
+@as_root
+def test_a_forwarded_agent_opens_the_repositories_and_no_build_sees_it(steps, host, systemd):
+    path = host.releases / ONE
+    systemd.results = [units.Result(0, "", 1.0), units.Result(0, LISTED, 1.0)]
+    systemd.during = lambda: (path / ".venv").mkdir(exist_ok=True)
+    steps.build(path, "", "a" * 40, "/tmp/agent")
+    seen = ["--setenv=SSH_AUTH_SOCK=/tmp/agent" in command for command in systemd.commands]
+    assert seen == [False, False, True, False]
+
+
+@as_root
+@pytest.mark.parametrize(
+    "urls", ["--upload-pack=x", "ssh://-oProxyCommand=x/y", "ext::sh", "ssh://"]
+)
+def test_what_is_no_repository_is_not_given_to_git(build, systemd, urls):
+    build(lambda path: (path / ".venv").mkdir(), printed=LISTED.replace(URL, urls, 1))
+    assert len(systemd.commands) == 3
 
 
 @as_root

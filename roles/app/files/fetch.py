@@ -2,13 +2,15 @@
 
 The environment says what: FETCH_GIT and FETCH_REF, or FETCH_ARCHIVE and FETCH_CHECKSUM. FETCH_KEY
 is the file of a deploy key, if there is one. FETCH_CHECK asks for the revision alone. HOME holds
-the clone, or the archive. A password in a URL reaches git through its environment: a command line
-and the configuration of the clone would show it.
+the clone, or the archive. FETCH_MIRRORS asks for copies of repositories that packages come from:
+the step that builds packages has no key, and takes them from there. A password in a URL reaches git
+through its environment: a command line and the configuration of the clone would show it.
 """
 
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -19,6 +21,7 @@ TIMEOUT = 60  # seconds that a server gets to answer
 HOME = Path.home()
 REPOSITORY = HOME / "repository"
 ARCHIVE = HOME / "source.tar"
+MIRRORS = HOME / "mirrors"
 HELPER = '!printf "username=%s\\npassword=%s\\n" "$FETCH_USER" "$FETCH_PASSWORD" #'
 
 
@@ -47,14 +50,19 @@ def without_login(url: str) -> str:
     return parts._replace(netloc=host).geturl()
 
 
-def clone(url: str, ref: str) -> str:
-    """Bring the clone to a branch, a tag or a commit of a repository; return the commit."""
+def use_ssh() -> None:
+    """Have git use SSH with the deploy key, and trust a host at first sight."""
     options = ["-o", "StrictHostKeyChecking=accept-new", "-o", "BatchMode=yes"]
     options += ["-o", f"UserKnownHostsFile={HOME}/known_hosts", "-o", f"ConnectTimeout={TIMEOUT}"]
     if os.environ.get("FETCH_KEY"):
         options += ["-i", os.environ["FETCH_KEY"], "-o", "IdentitiesOnly=yes"]
     os.environ["GIT_SSH_COMMAND"] = " ".join(["ssh", *options])
     os.environ["GIT_TERMINAL_PROMPT"] = "0"
+
+
+def clone(url: str, ref: str) -> str:
+    """Bring the clone to a branch, a tag or a commit of a repository; return the commit."""
+    use_ssh()
     url = without_login(url)
     if os.environ.get("FETCH_CHECK"):
         listed = git("ls-remote", url, ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}").split()
@@ -89,6 +97,20 @@ def clone(url: str, ref: str) -> str:
     return commit
 
 
+def mirror(urls: list[str]) -> None:
+    """Copy repositories, each to a directory with the digest of its URL as the name."""
+    use_ssh()
+    MIRRORS.mkdir(exist_ok=True)
+    for url in urls:
+        path = MIRRORS / hashlib.sha256(url.encode()).hexdigest()
+        new = path.with_suffix(".new")
+        shutil.rmtree(new, ignore_errors=True)
+        print(url, flush=True)
+        git("clone", "--quiet", "--bare", "--", url, str(new))
+        shutil.rmtree(path, ignore_errors=True)
+        new.rename(path)
+
+
 def download(url: str, checksum: str) -> str:
     """Download an archive; return the digest of its content."""
     parts = urllib.parse.urlsplit(url)
@@ -118,6 +140,9 @@ def download(url: str, checksum: str) -> str:
 
 def main() -> None:
     """Fetch what the environment names."""
+    if mirrors := os.environ.get("FETCH_MIRRORS"):
+        print("step: repositories", flush=True)
+        return mirror(mirrors.split())
     repository, archive = os.environ.get("FETCH_GIT"), os.environ.get("FETCH_ARCHIVE")
     if repository:
         print("step: fetch", flush=True)

@@ -4,9 +4,6 @@
 #   BUILD_STRIP                      not empty: a single directory in the archive is not part of the project
 #   BUILD_SHARED, BUILD_DIRECTORIES  where what outlives a release is, and what of it is linked into the project
 #   BUILD_DOTENV, BUILD_DOTENV_FILE  a link, and where it leads
-#   BUILD_REQUIREMENTS               files; empty: uv.lock, requirements.txt or pyproject.toml, whichever comes first
-#   "$@"                             more packages
-# It prints the digest of what the packages are installed from, so that root can link those that are there.
 # Word splitting is wanted, since the check of the values lets no spaces through: shellcheck disable=SC2086
 set -eu
 
@@ -36,13 +33,3 @@ for directory in $BUILD_DIRECTORIES; do
     ln -sfn "$BUILD_SHARED/$directory" "$directory"
 done
 if [ -n "$BUILD_DOTENV" ]; then ln -sfn "$BUILD_DOTENV_FILE" "$BUILD_DOTENV"; fi
-
-cd "$BUILD_RELEASE"
-found=''
-for file in ${BUILD_REQUIREMENTS:-uv.lock requirements.txt pyproject.toml}; do
-    for place in "$BUILD_RELEASE" "$BUILD_PROJECT"; do
-        if [ -f "$place/$file" ]; then found="$found $place/$file"; fi
-    done
-done
-printf 'packages: '
-{ echo "$BUILD_UV" "$UV_PYTHON" "$@" && cat $found /dev/null; } | sha256sum | cut -d ' ' -f 1
