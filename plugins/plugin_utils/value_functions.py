@@ -259,11 +259,6 @@ def domains_are_different(values: Values) -> bool:
     return len(set(hosts)) == len(hosts)
 
 
-def domains_have_no_wildcard(values: Values) -> bool:
-    """An authority gives a certificate for `*` by DNS only."""
-    return not any("*" in domain for domain in values["app_domains"])
-
-
 def nginx_certificates_cover_names(values: Values) -> bool:
     """The certificates of the site have each of its names once, or there is none."""
     return not values["nginx_certificates"] or (
@@ -335,7 +330,21 @@ def _certbot_names(values: Values) -> list[str]:
 
 def certbot_has_no_wildcard(values: Values) -> bool:
     """An authority gives a certificate for `*` by DNS only."""
-    return not any("*" in name for name in _certbot_names(values))
+    return bool(values["certbot_dns_plugin"]) or "*" not in "".join(_certbot_names(values))
+
+
+def certbot_credentials_suit(values: Values) -> bool:
+    """The credentials are those of the plugin, and there are none without a plugin."""
+    plugin, given = values["certbot_dns_plugin"], values["certbot_dns_credentials"]
+    if not plugin or not given:
+        return not plugin and not given
+    if plugin == "google":
+        return {"client_email", "private_key"} <= set(given)
+    names = r"aws_[a-z_]+" if plugin == "route53" else rf"dns_{plugin}_[a-z0-9_]+"
+    return all(
+        _like(names)(name) and is_one_line(value) and '"' not in str(value)
+        for name, value in given.items()
+    )
 
 
 def certbot_names_are_public(values: Values) -> bool:
@@ -405,7 +414,6 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_broker is there for Celery": broker_is_there,
     "app_certificates cover app_domains": certificates_cover_domains,
     "app_domains are different": domains_are_different,
-    "app_domains have no wildcard": domains_have_no_wildcard,
     "app_media_url is not app_static_url": media_url_is_not_static,
     "app_shared_directories are apart": shared_directories_are_apart,
     "backup_repository suits pgBackRest": backup_suits_pgbackrest,
@@ -415,6 +423,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "backup_ssh_host_keys are there": _of_repository("sftp:", "backup_ssh_host_keys"),
     "certbot can certify addresses": certbot_can_do_addresses,
     "certbot has no wildcard": certbot_has_no_wildcard,
+    "certbot_dns_credentials suit the plugin": certbot_credentials_suit,
     "certbot has public names": certbot_names_are_public,
     "monitor_email_to has a server": monitor_can_send_mail,
     "nginx_certificates cover nginx_server_names": nginx_certificates_cover_names,

@@ -342,7 +342,7 @@ BAD = {
     "certificate_directory": ["ssl", "/etc/../ssl", "/etc/my ssl", "/etc/ssl\n"],
     "certificate_service": ["nginx", "nginx.service; id"],
     "certbot_certificates": [
-        {"x": ["*.example.com"]}, {"x": ["localhost"]}, {"x": ["10.0.0.5"]}, {"x": ["fd00::1"]},
+        {"x": ["localhost"]}, {"x": ["10.0.0.5"]}, {"x": ["fd00::1"]},
         {"x": ["clinic.local"]}, {"x": "example.com"}, {"x": []}, {"x;": ["example.com"]},
         {"x": ["--force-renewal"]}, {"x": ["example.com;id"]}, {"$(id)": ["example.com"]},
     ],
@@ -353,6 +353,8 @@ BAD = {
     "certbot_email": ["admin", "admin@example.com, b@example.com", "a b@example.com", "a@b\n"],
     "certbot_webroot": ["acme", "/var/www/../acme", "/var/my acme"],
     "certbot_directory": ["ssl", "/etc/ssl/../x"],
+    "certbot_dns_plugin": ["DigitalOcean", "godaddy", "dns-ovh", None],
+    "certbot_dns_credentials": ["token", [SECRET], {"token": SECRET}],
     "certbot_interval": [0, 25, "daily"],
     "certbot_version": ["latest", "5.8; id", "5.8.0\n"],
     "certbot_install_environment": ["x", [1]],
@@ -463,6 +465,11 @@ BAD = {
 }  # fmt: skip
 # Values that are only bad beside others: what the host is, a variable, and the value.
 SITE = {"app_domains": ["example.com", "www.example.com", "a.example.com", "*.example.net"]}
+WILDCARD = {
+    "app_certificate": "letsencrypt", "app_domains": ["example.com", "*.example.com"],
+    "certbot_dns_plugin": "digitalocean",
+    "certbot_dns_credentials": {"dns_digitalocean_token": SECRET},
+}  # fmt: skip
 TOGETHER = [
     (SITE, "nginx_redirects", {"www.example.org": "example.com"}),
     (SITE, "nginx_redirects", {"example.net": "example.com"}),
@@ -481,7 +488,14 @@ TOGETHER = [
     ({"nginx_redirects": {"/x/": "/y/"}}, "nginx_locations", {"/x/": {}}),
     ({"nginx_redirects": {"/health/": "/y/"}}, "nginx_locations", {}),
     ({"nginx_redirects": {"/static/": "/y/"}}, "nginx_locations", {}),
-    ({"app_certificate": "letsencrypt"}, "app_domains", ["*.example.com"]),
+    (WILDCARD, "certbot_dns_plugin", ""),
+    (WILDCARD, "certbot_dns_credentials", {"dns_linode_key": "x"}),
+    (WILDCARD, "certbot_dns_credentials", {}),
+    (WILDCARD, "certbot_dns_credentials", {"dns_digitalocean_token": 'a"b'}),
+    (WILDCARD, "certbot_dns_credentials", {"dns_digitalocean_token": "a\nb = c"}),
+    (WILDCARD | {"certbot_dns_plugin": "google"}, "certbot_dns_credentials", {"type": "x"}),
+    (WILDCARD | {"certbot_dns_plugin": "route53"}, "certbot_dns_credentials", {"key": "x"}),
+    ({}, "certbot_dns_credentials", {"dns_digitalocean_token": SECRET}),
     ({"backup_pgbackrest_version": "2.45"}, "backup_repository", "sftp://ada@example.com/clinic"),
     ({"backup_repository": "s3:https://example.com/x"}, "backup_s3_key", ""),
     ({"backup_repository": "s3:https://example.com/x"}, "backup_s3_secret", ""),
@@ -581,6 +595,15 @@ GOOD = {
         "app_domains": ["example.com", "203.0.113.7", "2001:db8::7"],
         "certbot_email": "admin@example.com", "certbot_settings": {"eab-kid": "x"},
         "nginx_hsts": "max-age=63072000; includeSubDomains; preload",
+    },
+    "a wildcard": WILDCARD,
+    "a wildcard of another provider": WILDCARD | {
+        "certbot_dns_plugin": "route53",
+        "certbot_dns_credentials": {"aws_access_key_id": "x", "aws_secret_access_key": "a=b#c,d"},
+    },
+    "a wildcard of Google": WILDCARD | {
+        "certbot_dns_plugin": "google",
+        "certbot_dns_credentials": {"client_email": "a@b.c", "private_key": "-----\nx\n-----\n"},
     },
     "a private authority": {
         "certbot_certificates": {"x": ["clinic.local", "10.0.0.5"]}, "certbot_version": "5.9.1",

@@ -134,6 +134,13 @@ SETS = {
         "certbot_settings": {"eab-kid": "x", "max-log-backups": 0},
         "__nginx_asked": {"stderr": "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.2"},
     },
+    "wildcard": MINIMAL
+    | {
+        "app_certificate": "letsencrypt",
+        "app_domains": ["example.com", "*.müller.example", "203.0.113.7"],
+        "certbot_dns_plugin": "digitalocean",
+        "certbot_dns_credentials": {"dns_digitalocean_token": "a#b, c=d '%$"},
+    },
     "bucket": MINIMAL
     | {
         "backup_repository": "s3:https://s3.example.com:9000/bucket/a",
@@ -223,7 +230,8 @@ def test_every_file_has_a_reader(rendered):
         *OTHERS, "app/manage", "app/run", "app/slice", "app/sysusers.conf", "app/tmpfiles.conf",
         "celery_beat/celery-beat.service", "celery_worker/celery.service",
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
-        "certbot/deploy", "certbot/issue", "exporters/drop-in.conf", "exporters/environment",
+        "certbot/deploy", "certbot/dns.credentials", "certbot/issue",
+        "exporters/drop-in.conf", "exporters/environment",
         "exporters/status.conf", "fail2ban/jail.local",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
@@ -765,6 +773,24 @@ def test_each_certificate_is_issued_by_itself(rendered):
     assert settings["eab-kid"] == "x"
     assert settings["max-log-backups"] == "0"
     assert settings["register-unsafely-without-email"] == "true"
+
+
+def test_a_wildcard_is_proven_by_dns_and_an_address_by_port_80(rendered):
+    texts = rendered["wildcard"]
+    lines = re.findall(r"^issue (\S+) \"\$@\" (.*) \|\| ", texts["certbot/issue"], re.M)
+    assert dict(lines) == {
+        "example.com": "--domain example.com",
+        "wildcard_xn--mller-kva.example": "--domain '*.xn--mller-kva.example'",
+        "addresses": "--ip-address 203.0.113.7 --authenticator webroot"
+        " --preferred-profile shortlived",
+    }
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read_string(f"[x]\n{texts['certbot/certbot.ini']}")
+    assert settings["x"]["authenticator"] == "dns-digitalocean"
+    assert settings["x"]["dns-digitalocean-credentials"] == "/etc/certbot-dns.credentials"
+    assert "/opt/certbot/5.8.0-digitalocean/bin/certbot certonly" in texts["certbot/issue"]
+    (line,) = re.findall(r"^dns_.*", texts["certbot/dns.credentials"], re.M)
+    assert line == """dns_digitalocean_token = "a#b, c=d '%$\""""
 
 
 def test_the_application_knows_of_https(rendered):
