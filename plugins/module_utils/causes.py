@@ -12,7 +12,7 @@ expression, as $path, and:
     $built      the package that could not be built
 
 Words that are evidence and no more belong to a row with `sure=False`, whose advice is told as a
-possibility, before the general hint of the step. tests/unit/test_diagnosis.py has the outputs.
+possibility, before the general hint of the step. tests/unit/outputs.txt has real outputs.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ class Cause:
 GAP = r"(?:.*\n){0,30}?.*?"
 QUOTE = r"[\"'`‘’“”]?"
 RELEASE = r"/[^\s'\"]*?/(?:releases/[0-9a-f]{12}-[0-9a-f]{6}|current)/"
-# Then the path follows, in quotes or not.
-READ_ONLY = r"(?:(?:\[Errno 30\]|EROFS|Read-only file system)[^'\n]*|OSError\(30[^/\n]*)'?"
-DENIED = r"(?:(?:\[Errno 13\]|EACCES|Permission denied)[^'\n]*|PermissionError\(13[^/\n]*)'?"
+PATH = r"[^'\n]*'?(?<=['\" :])(?!//)"  # what is before a path, in quotes or not
+READ_ONLY = rf"(?:\[Errno 30\]|EROFS|Read-only file system){PATH}"
+DENIED = rf"(?:\[Errno 13\]|EACCES|Permission denied){PATH}"
+# A directory of the application alone, which the sandbox may let it write to.
+PLACE = r"/(?:(?:srv|opt|mnt|data|media)|var/(?:log|lib|cache|spool|opt|local))/[^'\s/]+"
 # A shell and the coreutils tell the path first.
 SHELL = r"(?:cannot (?:create|touch|open|create directory|create regular file)|mkdir:|sh: \d+:)"
 LOOPBACK = r"(?:127\.0\.0\.1|localhost|::1)"
@@ -56,26 +58,27 @@ READ_URL = "The settings should read DATABASE_URL; app_database says what it is.
 
 # Debian's package for a library, a program or a header that is missing.
 DEBIAN = {
-    # libraries
-    "libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0", "libglib-2.0.so.0":
-    "libglib2.0-0", "libmagic": "libmagic1", "gdal": "gdal-bin", "geos": "gdal-bin",
-    "libpq.so.5": "libpq5", "libxmlsec1.so.1": "libxmlsec1", "libmariadb.so.3": "libmariadb3",
-    "libcairo.so.2": "libcairo2", "cairo": "libcairo2", "cairo-2": "libcairo2",
+    # libraries; a package that has one name in all releases of Debian
+    "libGL.so.1": "libgl1", "libxcb.so.1": "libxcb1", "libSM.so.6": "libsm6", "libXext.so.6":
+    "libxext6", "libXrender.so.1": "libxrender1", "libgthread-2.0.so.0": "libglib2.0-bin",
+    "libglib-2.0.so.0": "libglib2.0-bin", "libmagic": "libmagic-dev", "libpq.so.5": "libpq5",
+    "libxmlsec1.so.1": "xmlsec1", "libmariadb.so.3": "libmariadb3", "libcairo.so.2": "libcairo2",
+    "cairo": "libcairo2", "cairo-2": "libcairo2",
     "libgobject-2.0-0": "libpango-1.0-0, libpangoft2-1.0-0",
     "gobject-2.0-0": "libpango-1.0-0, libpangoft2-1.0-0",
     "libpango-1.0-0": "libpango-1.0-0, libpangoft2-1.0-0",
-    "pango-1.0-0": "libpango-1.0-0, libpangoft2-1.0-0", "zbar": "libzbar0",
-    "libsndfile.so": "libsndfile1", "libgomp.so.1": "libgomp1", "libvips": "libvips42",
+    "pango-1.0-0": "libpango-1.0-0, libpangoft2-1.0-0", "zbar": "zbar-tools",
+    "libsndfile.so": "libsndfile1", "libgomp.so.1": "libgomp1", "libvips": "libvips-tools",
     # programs
     "ffmpeg": "ffmpeg", "node": "nodejs", "npm": "npm", "npx": "npm", "convert": "imagemagick",
     "magick": "imagemagick", "dot": "graphviz", "pdftoppm": "poppler-utils",
-    "pdftotext": "poppler-utils", "soffice": "libreoffice-writer", "wkhtmltopdf": "wkhtmltopdf",
+    "pdftotext": "poppler-utils", "soffice": "libreoffice-writer",
     "msgfmt": "gettext", "msguniq": "gettext", "tesseract": "tesseract-ocr", "gs": "ghostscript",
     "make": "make", "cmake": "cmake", "swig": "swig", "curl": "curl", "wget": "wget",
     "pg_dump": "postgresql-client", "psql": "postgresql-client", "unzip": "unzip",
     "ping": "iputils-ping", "sassc": "sassc", "pandoc": "pandoc", "exiftool":
     "libimage-exiftool-perl", "chromium": "chromium", "git-lfs": "git-lfs",
-    # headers, and what pkg-config is asked for
+    # headers
     "Python.h": "python3-dev", "libpq-fe.h": "libpq-dev", "ffi.h": "libffi-dev",
     "openssl/ssl.h": "libssl-dev", "openssl/opensslv.h": "libssl-dev", "mysql.h":
     "default-libmysqlclient-dev", "lber.h": "libldap-dev, libsasl2-dev", "ldap.h":
@@ -189,15 +192,14 @@ SANDBOX = (
         "--no-sandbox, or allow them: app_sandbox: {RestrictNamespaces: false}",
     ),
     Cause(
-        r"sched_setscheduler.*\n(?:.*\n){0,2}?.*\[Errno 1\]",
-        "The directives RestrictRealtime and SystemCallFilter of the sandbox forbid that: "
-        "app_sandbox: {RestrictRealtime: false, SystemCallFilter: '@resources'}",
+        r"SCHED_(?:FIFO|RR).*\n(?:.*\n){0,2}?.*\[Errno 1\]",
+        "A real-time priority needs a capability that no process of the application has.",
     ),
     Cause(
-        r"(?:\bnice|setpriority|setrlimit|prlimit|sched_setaffinity|ioprio_set)\(.*\n"
+        r"(?:\bnice|setpriority|setrlimit|prlimit|sched_set\w+|ioprio_set)\(.*\n"
         r"(?:.*\n){0,2}?.*(?:\[Errno 1\]|AccessDenied)",
         "The directive SystemCallFilter of the sandbox forbids to change priorities and limits. "
-        "Allow it: app_sandbox: {SystemCallFilter: '@resources'}",
+        "Allow it: app_sandbox: {SystemCallFilter: '@resources'}. No priority can be raised.",
     ),
     Cause(
         r"(?:chown|chroot|mknod|mount)\(.*\n(?:.*\n){0,2}?.*\[Errno 1\]",
@@ -238,24 +240,24 @@ SANDBOX = (
 
 FILES = (
     Cause(
-        rf"(?:{READ_ONLY}|{DENIED})(?P<path>{RELEASE}\.venv/[^'\s]*)",
+        rf"(?:{READ_ONLY}|{DENIED})(?P<path>{RELEASE}\.venv/[^'\"\s]*)",
         "A package writes beside its code, $path, and a release is read-only. Set the directory "
         "of its cache by a variable of app_environment to one below app_shared.",
     ),
     Cause(
         rf"File \"{RELEASE}(?P<code>[^\"\n]+)/[^/\"\n]+\.py\"(?:.*\n){{1,90}}?"
-        rf".*(?:{READ_ONLY}|{DENIED})(?P<path>{RELEASE}(?P=code)/[^'\s/]*)",
+        rf".*(?:{READ_ONLY}|{DENIED})(?P<path>{RELEASE}(?P=code)/[^'\"\s/]*)",
         "The application writes to $path, beside its code, and a release is read-only. Write to a "
         "directory of its own, such as logs, that app_shared_directories names. " + WRITABLE,
     ),
     Cause(
-        rf"(?:{READ_ONLY}|{DENIED})(?P<path>{RELEASE}(?P<inside>[^'\s/]+/[^'\s]*))",
+        rf"(?:{READ_ONLY}|{DENIED})(?P<path>{RELEASE}(?P<inside>[^'\"\s/]+/[^'\"\s]*))",
         "The application writes to $path, and a release is read-only. Add $directory to "
         "app_shared_directories. Such a directory is writable and outlives releases; logs belong "
         "to standard error, which the journal keeps.",
     ),
     Cause(
-        rf"(?:{READ_ONLY}|{DENIED})(?P<path>{RELEASE}[^'\s/]+)",
+        rf"(?:{READ_ONLY}|{DENIED})(?P<path>{RELEASE}[^'\"\s/]+)",
         "The application writes to $path, and a release is read-only. Write to a directory of its "
         "own, such as logs, and name that in app_shared_directories. " + WRITABLE,
     ),
@@ -265,25 +267,35 @@ FILES = (
         "journal keeps, or to a directory of app_shared_directories.",
     ),
     Cause(
-        rf"{READ_ONLY}(?P<path>/[^'\s]+)",
+        rf"(?:{READ_ONLY}|{DENIED})(?P<path>/[^'\"\s]+?/\.(?:cache|config|local|npm)\b[^'\"\s]*)",
+        "A package writes to $path, its cache in HOME, which is read-only. Set XDG_CACHE_HOME, or "
+        "the variable of that package, in app_environment to a directory of "
+        "app_shared_directories.",
+    ),
+    Cause(
+        rf"{READ_ONLY}(?P<path>{PLACE}/[^'\"\s]+)",
         "The directive ProtectSystem of the sandbox makes $path read-only. " + WRITABLE + " Or "
         "create its directory for app_user and allow it: app_sandbox: {ReadWritePaths: $directory}",
+    ),
+    Cause(
+        rf"{READ_ONLY}(?P<path>/[^'\"\s]+)",
+        "The directive ProtectSystem of the sandbox makes $path read-only. " + WRITABLE,
     ),
     Cause(
         rf"{SHELL} {QUOTE}(?P<path>[^'\"`’:\s]+){QUOTE}:? Read-only file system",
         "A command writes to $path, which is read-only for it. " + WRITABLE,
     ),
     Cause(
-        r"\[Errno 30\]|Read-only file system|EROFS|OSError\(30|read-?only database",
+        r"\[Errno 30\]|Read-only file system|EROFS|OSError\(30",
         "The application writes to a read-only directory, such as one of its release. " + WRITABLE,
     ),
     Cause(
-        rf"{DENIED}(?P<path>/[^'\s]*?/shared/[^'\s]*)",
+        rf"{DENIED}(?P<path>/[^'\"\s]*?/shared/[^'\"\s]*)",
         "The application's user (app_user) may not use $path. Look at the owner: ls -ld "
         "$directory; chown -R it to app_user, with its group.",
     ),
     Cause(
-        rf"{DENIED}(?P<path>/[^'\s]+)",
+        rf"{DENIED}(?P<path>/[^'\"\s]+)",
         "The application's user (app_user) may not use $path. " + WRITABLE,
     ),
     Cause(
@@ -412,6 +424,16 @@ PACKAGES = (
         " that uv can download (3.13).",
     ),
     Cause(
+        r"app_broker: the packages of Celery for (?P<name>\w+) cannot be imported",
+        'Celery lacks the packages for its broker. Add them: app_packages: ["celery[$name]"]',
+    ),
+    Cause(
+        r"(?P<name>app_wsgi|app_celery): (?P<module>\w+)\S* cannot be imported: "
+        r"ModuleNotFoundError\(.*'(?P=module)[\w.]*'",
+        "The source has no such module: $name should name a module of the project, and "
+        "app_directory the directory of manage.py.",
+    ),
+    Cause(
         r"Missing (?P<module>\w+) library",
         "The broker needs a package that the requirements lack: app_packages: [$project].",
     ),
@@ -419,6 +441,11 @@ PACKAGES = (
         r"Error loading (?P<module>psycopg2|psycopg|MySQLdb|cx_Oracle|oracledb)",
         "The driver of the database is not installed, or does not load. For PostgreSQL add it to "
         'the requirements or to app_packages: ["psycopg[binary]"].',
+    ),
+    Cause(
+        rf"/cv2/__init__\.py\"{GAP}lib[\w.+-]+?\.so.*: cannot open shared object",
+        "opencv-python needs libraries for windows. The requirements should have "
+        "opencv-python-headless in its place, which needs none.",
     ),
     Cause(
         r"(?P<missing>lib[\w.+-]+?\.so(?:[.\d]*)): cannot open shared object"
@@ -457,7 +484,7 @@ PACKAGES = (
     ),
     Cause(
         r"[Mm]odule '(?P<module>[\w.]+)' has no attribute '(?:celery|app)'"
-        r"|Unable to load celery application",
+        r"|Unable to load celery application\.\n(?:The m|M)odule",
         "app_celery should name the module of the Celery application, such as shop for "
         "shop/celery.py.",
     ),
@@ -474,14 +501,14 @@ PACKAGES = (
 POSTGRESQL = "systemctl status 'postgresql@*' and journalctl -u 'postgresql@*'"
 SERVICES = (
     Cause(
-        rf"(?:server at \"{LOOPBACK}\".*|host: '?{LOOPBACK}'?.*|{LOOPBACK}[ :].*?)\b5432\b.*"
-        rf"{FAILED}|{FAILED}.*{LOOPBACK}\D+5432\b",
+        rf"server at \"{LOOPBACK}\".*{FAILED}|{LOOPBACK}\D.*?\b5432\b.*{FAILED}"
+        rf"|{FAILED}.*{LOOPBACK}\D+5432\b",
         f"PostgreSQL does not answer on this host: {POSTGRESQL} say why. If app_database names "
         "another host, the settings should read DATABASE_URL.",
     ),
     Cause(
-        r"(?:server on socket|domain socket) \"(?P<path>[^\"\n]+)\"|database system is (?:starting"
-        r" up|shutting down)",
+        r"(?:server on socket|domain socket) \"(?P<path>[^\"\n]+)\"(?!.*FATAL)"
+        r"|database system is (?:starting up|shutting down)",
         "PostgreSQL does not answer on this host's socket. The settings should read DATABASE_URL, "
         f"which names 127.0.0.1; {POSTGRESQL} say whether it runs.",
     ),
@@ -555,7 +582,7 @@ SERVICES = (
         "namespace='CELERY').",
     ),
     Cause(
-        rf"(?:Error 111 connecting to|redis\S*) ?{LOOPBACK}:6379|{LOOPBACK}\D+6379\D.*{FAILED}"
+        rf"Error 111 connecting to {LOOPBACK}:6379|{LOOPBACK}\D+6379\D.*{FAILED}"
         rf"|{FAILED}.*{LOOPBACK}\D+6379\b",
         "Redis does not answer on this host: systemctl status redis-server and journalctl -u "
         "redis-server say why. If app_broker is not local, the settings should read "
@@ -609,12 +636,16 @@ SETTINGS = (
         r"Set the (?P<name>\w+) environment variable|UndefinedValueError: (?P<name2>\w+) not found"
         r"|[Ee]nvironment variable [\"'](?P<name3>\w+)[\"'] (?:is )?not set"
         r"|os\.environ\[.*\](?:.*\n){0,6}?KeyError: '(?P<name4>\w+)'"
-        r"|frozen os>.*__getitem__(?:.*\n){0,3}?KeyError: '(?P<name5>\w+)'"
-        r"|(?:[Ee]nvironment variable|[Mm]issing(?: required)?(?: environment variable)?:?) "
-        r"[\"'`]?(?P<name6>[A-Z][A-Z0-9]*_[A-Z0-9_]+)"
-        r"|(?P<name7>[A-Z][A-Z0-9]*_[A-Z0-9_]+)[\"'`]? (?:environment variable|must be set"
-        r"|is not set|is required)",
+        r"|os(?:>|\.py)\".*__getitem__(?:.*\n){0,3}?KeyError: '(?P<name5>\w+)'"
+        r"|[Ee]nv(?:ironment)? var(?:iable)?:? [\"'`]?(?P<name6>[A-Z][A-Z0-9]*_[A-Z0-9_]+)"
+        r"|(?P<name7>[A-Z][A-Z0-9]*_[A-Z0-9_]+)[\"'`]? env\w* var\w* (?:must|is|not)",
         "The settings want the environment variable $name. Set it: app_environment: {$name: VALUE}",
+    ),
+    Cause(
+        r"(?P<name>[A-Z][A-Z0-9]*_[A-Z0-9_]+)[\"'`]? (?:must be set|is not set|is required)"
+        r"|^(?P<name2>\w+)\n +Field required \[type=missing",
+        "The settings want a value for $name, as by app_environment: {$name: VALUE}",
+        sure=False,
     ),
     Cause(
         r"settings\.DATABASES is improperly configured|supply the (?:ENGINE|NAME) (?:value|or)",
@@ -663,6 +694,12 @@ SETTINGS = (
         r"The file '(?P<file>[^'\n]+)' could not be found with",
         "A CSS or JavaScript file names $file, which is not there, and the storage of "
         "staticfiles (manifest) wants it.",
+    ),
+    Cause(
+        r"(?:relation|type|column) \"(?P<name>\w+)\" (?:of relation .*)?already exists",
+        "The database has $name already, and no record of the migration that makes it. manage.py "
+        "migrate --fake records one that has run.",
+        sure=False,
     ),
     Cause(
         r"(?:relation|table):? \"?(?P<name>[\w.]+)\"? does not exist|no such table: (?P<name2>\w+)",

@@ -47,6 +47,7 @@ SILENT = 600  # seconds without a look of the timer after which nobody watches
 CONNECTIONS = 90  # percent of PostgreSQL's connections
 SCARCE = 5  # percent of the RAM that must be left, free swap included
 SLICE = "django_stack.slice"  # of all services of the application
+WEB = "gunicorn.service"
 LOG = 200  # lines of the log of a unit that does not work, in which the cause is looked for
 PATIENCE = 25  # seconds for a probe
 WELL = 2  # looks of the timer that believe in a probe which has succeeded
@@ -472,14 +473,19 @@ def is_stopped(process: str) -> bool:
     return told.rpartition(")")[2].split()[:1] == ["T"]
 
 
-def explained(row: Row, now: float) -> Row:
-    """Return the row of a unit with what its log says to do, if that is known.
+def explained(row: Row, unit: str, now: float) -> Row:
+    """Return a row with what the log of a unit says to do, if something is wrong and that is known.
 
     Only for units of the application: the advice names its variables.
     """
-    if units.show(row.name, "Slice").get("Slice") != SLICE:
+    if not row.wrong:
         return row
-    log = diagnosis.readable(units.journal(row.name, now - HOUR, LOG))
+    try:
+        if units.show(unit, "Slice").get("Slice") != SLICE:
+            return row
+        log = diagnosis.readable(units.journal(unit, now - LATELY, LOG))
+    except (OSError, units.UnitError):  # the row is worth more than its advice
+        return row
     found = diagnosis.cause_of(log)
     if not found:
         return row
@@ -518,7 +524,7 @@ def look_units(
         raise OSError(clean(failed.output))
     words = [line.split()[0] for line in failed.output.splitlines() if line.split()]
     rows += judge_failed(words, names)
-    return [explained(row, now) if row.wrong else row for row in rows], left
+    return [explained(row, row.name, now) for row in rows], left
 
 
 def look_database(port: int, now: float) -> list[Row]:
@@ -712,7 +718,9 @@ def look(
     if thorough and description["release"]:
         checks["release"] = lambda: [judge_release(own(Path(description["release"])) or "{}")]
     if description["site"]:
-        checks["site"] = lambda: look_site(description["site"])
+        checks["site"] = lambda: [
+            explained(row, WEB, now) for row in look_site(description["site"])
+        ]
     checks["units"] = all_units
     if description["beat"] and (thorough or beat_command):
         checks["beat"] = beat

@@ -32,20 +32,21 @@ COLOURS = re.compile(r"\x1b\[[0-9;:]{0,40}[mK]")
 URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"]{0,100}):[^\s/@'\"]{1,300}@")
 SECRET = re.compile(
     r"(?i)\b(\w{0,60}(?:secret|password|passwd|token|api_?key|secret_?key|private_?key))"
-    r"(['\"]?\s{0,3}(?:=|:(?!//))\s{0,3}['\"]?)(?!None\b|True\b|False\b|os\.|env\b)"
+    r"(['\"]?\s{0,3}(?:=|:(?!//))\s{0,3}['\"]?)(?!\*\*\*|None\b|True\b|False\b|os\.|env\b)"
     r"([^\s'\",)}]{4,500})"
 )
 TRACEBACK = re.compile(
     r"^([ |+]*)(?:\+ )?(?:Exception Group )?Traceback \(most recent call last\):"
 )
 CARETS = re.compile(r"\s+[~^]{2}[~^ ]*$")  # below a line of code
+STACK = re.compile(r"\s*\d+: 0x[0-9a-f]+ ")  # of a program in C++
 LINKED = re.compile(
     r"The above exception was the direct cause|During handling of the above exception"
 )
 ERROR = re.compile(
     r"(?:^|[\s\[(])(?:fatal error|error|Error|ERROR|FATAL|fatal|CRITICAL)(?:\[?:|[\]/!])"
     r"|^\s*(?:×|✘|╰─▶|├─▶) |^\s*cause: |: not found$|command not found|: Read-only file system"
-    r"|npm (?:ERR!|error)|^\s*E  "
+    r"|^GET \S+: \d|npm (?:ERR!|error)|^\s*E  "
 )
 BUILT = re.compile(r"(?i:failed to (?:download and )?build|failed building wheel for) `?([\w.-]+)")
 RECORD = re.compile(r"\s*$|\[|\d{4}-\d\d|[A-Z]{4,8}\b[ :]")  # where a log goes on
@@ -70,6 +71,10 @@ def _of_json(line: str) -> list[str]:
     except (ValueError, RecursionError):
         return [line]
     told = [record[key] for key in MESSAGE if isinstance(record.get(key), str)]
+    raised = record.get("exception")  # by structlog's dict_tracebacks, the last one first
+    for each in reversed(raised if isinstance(raised, list) else []):
+        if isinstance(each, dict):
+            told.append(f"{each.get('exc_type')}: {each.get('exc_value')}")
     return "\n".join(told).split("\n") if told else [line]
 
 
@@ -233,9 +238,9 @@ def shown(lines: list[str], found: Found | None) -> list[str]:
             wanted += [each.line, *frames[-1:], *([frames[-1] + 1] if frames else [])]
     wanted += [each.line for each in reversed(links[1:])]
     wanted += [number for number, line in enumerate(lines) if ERROR.search(line)][:3]
-    tail = range(max(0, len(lines) - TAIL), len(lines))
-    kept = set(tail)
-    for number in [*wanted, *reversed(range(len(lines)))]:
+    rest = [number for number in reversed(range(len(lines))) if not STACK.match(lines[number])]
+    kept = set(rest[:TAIL])
+    for number in [*wanted, *rest]:
         if len(kept) >= LINES:
             break
         kept.add(number)

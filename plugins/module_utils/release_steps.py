@@ -31,6 +31,10 @@ for each; do
 done
 """
 
+# From this exit code on the journal alone says why: systemd could not set up the sandbox or start
+# the program, or a signal has ended it (255). Source: systemd.exec(5), "Process Exit Codes".
+SYSTEMD = 200
+
 
 class StepError(ReleaseError):
     """A step failed; `step` is its name."""
@@ -106,6 +110,7 @@ class Steps:
             properties=sandbox, variables=variables, limit=self.limit,
         )  # fmt: skip
         kills = memory.kills(memory.COUNTERS.read_text())
+        begun = time.time()
         # The first error of a build tells its cause, and may come long before the end.
         done = units.run(argv, self.limit + 60, first=units.KEPT)
         if done.code:
@@ -114,8 +119,14 @@ class Steps:
                 wrong = f"It had not ended after app_step_timeout, {self.limit} s, and was stopped."
             elif memory.kills(memory.COUNTERS.read_text()) > kills:
                 wrong = "The kernel killed a process meanwhile, because memory had run out."
+            output = done.output
+            if done.code >= SYSTEMD:
+                said = units.journal(self.unit(), begun).splitlines()
+                output = "\n".join(
+                    [output, *(line for line in said if line.startswith(self.unit()))]
+                )
             step = releases.step_of(done.output, steps)
-            raise StepError(step, done.output, wrong, self.application["directory"])
+            raise StepError(step, output, wrong, self.application["directory"])
         return done.output
 
     # --- As the build user, who has none of the application's secrets ---------------------------

@@ -113,6 +113,19 @@ def test_a_worker_that_does_not_answer_is_an_error_after_some_time(host):
     assert app_services.PING < host.clock < 2 * app_services.PING
 
 
+def test_the_log_of_a_service_that_does_not_work_tells_what_to_do(host):
+    host.log = "OSError: [Errno 28] No space left on device"
+    host.failing = {"gunicorn.service"}
+    with pytest.raises(ServiceError, match=r"(?s)^The disk is full.*\ngunicorn.service does not "):
+        work(GUNICORN)
+    host.silent = True
+    with pytest.raises(ServiceError, match=r"(?s)^The disk is full.*\nThe worker .* does not "):
+        work(CELERY, worker="celery")
+    host.failing, host.pages = set(), ["GET /: 502"] * app_services.TRIES
+    with pytest.raises(ServiceError, match=r"(?s)^The disk is full.*\nGET /: 502"):
+        work(GUNICORN, site=SITE)
+
+
 def test_a_site_that_answers_in_the_end_works(host):
     host.pages = ["502"] * (app_services.TRIES - 1)
     assert work(site=SITE) == []

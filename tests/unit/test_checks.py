@@ -135,6 +135,35 @@ def test_a_probe_that_fails_is_asked_at_each_look(host):
     assert len(host.ran) == 3
 
 
+@pytest.mark.parametrize(
+    ("owner", "log", "advice"),
+    [
+        (checks.SLICE, "MemoryError: Cannot allocate write+execute memory",
+         "app_sandbox: {MemoryDenyWriteExecute: false} (journalctl -u celery.service says why it "),
+        (checks.SLICE, "something else", "journalctl -u celery.service says why it ends"),
+        ("system.slice", "MemoryError: Cannot allocate write+execute memory",
+         "journalctl -u celery.service says why it ends"),
+    ],
+)  # fmt: skip
+def test_a_service_of_the_application_that_ends_says_why(host, monkeypatch, owner, log, advice):
+    monkeypatch.setattr(checks, "restarts_of", lambda now: {"celery.service": [NOW - 5] * 3})
+    monkeypatch.setattr(units, "show", lambda name, *words: {"Slice": owner})
+    monkeypatch.setattr(units, "journal", lambda *words: log)
+    ((row,), _) = checks.look_units(["celery.service"], {}, {}, NOW)
+    assert "restarts without end" in row.wrong
+    assert advice in row.advice
+    assert ("MemoryDenyWriteExecute" in row.advice) == ("MemoryDenyWriteExecute" in advice)
+
+
+def test_a_problem_is_told_also_if_its_log_cannot_be_read(host, monkeypatch):
+    def fail(*words):
+        raise units.UnitError("systemctl fails")
+
+    monkeypatch.setattr(units, "show", fail)
+    row = checks.Row("celery.service", "failed", "has failed", "journalctl")
+    assert checks.explained(row, "celery.service", NOW) == row
+
+
 # --- Beat ---------------------------------------------------------------------------------------
 
 

@@ -586,7 +586,7 @@ class Ran:
 
     def __init__(self):
         self.commands, self.during = [], lambda: None
-        self.results = []
+        self.results, self.journal = [], ""
 
     def run(self, command, limit, **settings):
         """Keep a step's command; run the tools of the system."""
@@ -605,6 +605,7 @@ def systemd(monkeypatch):
     told = Ran()
     monkeypatch.setattr(units, "run", told.run)
     monkeypatch.setattr(units, "show", lambda *_: {"ActiveState": "inactive"})
+    monkeypatch.setattr(units, "journal", lambda unit, since: told.journal)
     return told
 
 
@@ -845,6 +846,26 @@ def test_a_step_that_fails_is_named_among_those_that_were_asked_for(steps, host,
     with pytest.raises(StepError, match='(?s)"check" failed.*wrong') as told:
         steps.django(host.releases / ONE, ["imports", "check"], host.environment_file, (), [], [])
     assert told.value.step == "check"
+
+
+@pytest.mark.parametrize(("code", "told"), [(226, True), (255, True), (1, False)])
+def test_what_systemd_says_of_a_step_is_told_where_its_output_says_nothing(
+    steps, host, systemd, code, told
+):
+    said = "Failed to set up mount namespacing: /srv/x: No such file"
+    systemd.journal = f"Starting it\nclinic-step.service: {said}\n"
+    systemd.results = [units.Result(code, "", 1.0)]
+    with pytest.raises(StepError) as error:
+        steps.trial(host.releases / ONE, host.environment_file)
+    assert (str(error.value).startswith("systemd cannot set up the sandbox")) == told
+    assert "Starting it" not in str(error.value)
+
+
+def test_a_step_names_a_directory_below_that_of_manage_py(steps, host, systemd):
+    path = host.releases / "dedc9bd49661-a279ff" / "backend" / "logs" / "x"
+    systemd.results = [units.Result(1, f"OSError: [Errno 30] Read-only: '{path}'", 1.0)]
+    with pytest.raises(StepError, match="Add logs to app_shared_directories"):
+        steps.trial(host.releases / ONE, host.environment_file)
 
 
 def test_a_step_whose_time_is_over_says_so(steps, host, systemd):

@@ -126,6 +126,15 @@ def test_endless_output_is_cut_and_its_end_is_kept():
     assert len(told.output) == units.KEPT
 
 
+def test_the_beginning_of_a_long_output_is_kept_where_it_is_asked_for():
+    code = "print('begun'); print('x' * 3_000_000); print('the end')"
+    told = units.run([sys.executable, "-Ic", code], 30, kept=100, first=50).output
+    assert told.startswith("begun\nxxx") and told.endswith("xxx\nthe end\n")
+    assert told.count(units.CUT.decode()) == 1 and len(told) == 150 + len(units.CUT)
+    told = units.run([*SH, "echo short"], 10, kept=100, first=50).output
+    assert told == "short\n"
+
+
 def test_output_that_comes_all_at_once_is_read_to_its_end():
     code = "import os; os.write(1, b'x' * 50_000); os.write(1, b'end')"
     told = units.run([sys.executable, "-Ic", code], 10)

@@ -78,7 +78,9 @@ def imports() -> None:
         from celery.app.utils import find_app
 
         application = find_app(celery)
-    with explained("app_broker: the package for the project's broker cannot be imported"):
+    scheme = str(application.conf.broker_write_url or "amqp").partition(":")[0].strip("['\"")
+    kind = scheme.replace("rediss", "redis")
+    with explained(f"app_broker: the packages of Celery for {kind} cannot be imported"):
         connection = application.connection_for_write()
         transport = connection.transport.driver_type
     with connection, explained(f"app_broker: {connection.as_uri()} does not answer"):

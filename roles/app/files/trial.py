@@ -19,6 +19,11 @@ threads = 2
 worker_tmp_dir = "/dev/shm"
 forwarded_allow_ips = "*"
 control_socket_disable = True
+def post_worker_init(worker):
+    # Without LOGGING in the settings Django tells nobody but ADMINS why a page fails.
+    import logging
+    for name in ("django.request", "django.security.DisallowedHost"):
+        logging.getLogger(name).addHandler(logging.StreamHandler())
 """
 
 
