@@ -299,8 +299,8 @@ class Host:
 
     def stopped_timers(self) -> list[str]:
         """Return the timers that do not run."""
-        states = {each: units.show(each, "ActiveState").get("ActiveState") for each in TIMERS}
-        return [timer for timer, state in states.items() if state != "active"]
+        shown = units.show_all(TIMERS, "Id", "ActiveState")
+        return [each["Id"] for each in shown if each["ActiveState"] != "active"]
 
     def start_timers(self) -> None:
         """Start the timers now and at boot."""

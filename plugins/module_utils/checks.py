@@ -56,6 +56,7 @@ SHOWN = ("ActiveState", "SubState", "LoadState", "Result", "MainPID", "MemoryCur
 # The message of systemd about a restart: SD_MESSAGE_UNIT_RESTART_SCHEDULED of sd-messages.h.
 RESTARTED = "5eb03494b6584870a536b337290809b3"
 DISKS = {"btrfs", "overlay", "zfs"}  # file systems on disks that the kernel calls "nodev"
+SMALL = ("/dev", "/proc", "/run/", "/sys")  # of the memory, and not for data
 QUERY = """SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
     WHERE backend_type OPERATOR(pg_catalog.=) 'client backend'),
     pg_catalog.current_setting('max_connections'),
@@ -388,7 +389,9 @@ def variable(text: str, name: str) -> str:
 
 
 def file_systems(mounts: str, kinds: str) -> list[str]:
-    """Return a mount point of each writable file system on a disk.
+    """Return a mount point of each writable file system that can fill up.
+
+    Those in the memory are /run, /tmp, and what an administrator has mounted.
 
     Args:
         mounts: the content of /proc/self/mountinfo.
@@ -400,7 +403,10 @@ def file_systems(mounts: str, kinds: str) -> list[str]:
         left, _, right = line.partition(" - ")
         words, (kind, _, options) = left.split(), right.split(" ", 2)
         place = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), words[4])
-        if kind not in known or "rw" not in options.split(",") or not os.path.isdir(place):
+        in_memory = kind == "tmpfs" and not place.startswith(SMALL)
+        if not (kind in known or in_memory) or "rw" not in options.split(","):
+            continue
+        if not os.path.isdir(place):
             continue
         if kind != "overlay" or place == "/":  # the others are containers
             found[words[2]] = min(found.get(words[2], place), place, key=len)

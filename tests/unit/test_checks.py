@@ -315,13 +315,18 @@ MOUNTS = r"""
 41 36 7:1 / /snap/x ro - squashfs /dev/loop1 ro
 42 36 0:44 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw
 43 36 8:3 / /etc/hosts rw - ext4 /dev/sdc rw
+44 36 0:50 / /tmp rw - tmpfs tmpfs rw,size=1k
+45 36 0:51 / /dev/shm rw - tmpfs tmpfs rw
+46 40 0:52 / /run/user/0 rw - tmpfs tmpfs rw
+47 36 0:53 / /var/lib/redis rw - tmpfs tmpfs rw
+48 36 0:54 / /sys/firmware ro - tmpfs tmpfs ro
 """.strip()
 
 
-def test_only_writable_file_systems_on_disks_count(monkeypatch):
+def test_only_writable_file_systems_that_can_fill_up_count(monkeypatch):
     monkeypatch.setattr(os.path, "isdir", lambda path: path != "/etc/hosts")
     kinds = "nodev\tproc\nnodev\ttmpfs\nnodev\toverlay\n\text4\n\txfs\n\tsquashfs\n"
-    assert checks.file_systems(MOUNTS, kinds) == ["/", "/mnt two"]
+    assert checks.file_systems(MOUNTS, kinds) == ["/", "/mnt two", "/run", "/tmp", "/var/lib/redis"]
     root = "1 0 0:44 / / rw - overlay overlay rw,lowerdir=/x"
     assert checks.file_systems(root, kinds) == ["/"]
 
