@@ -206,29 +206,48 @@ def test_a_change_of_each_file_that_decides_is_another_digest(source, capsys, fi
     assert described(capsys)["packages"] != first
 
 
-LOCAL = [  # a list, and whether the source itself decides
-    ("requirements.txt", "./libs/a", True), ("requirements.txt", "a @ file:///srv/a", True),
-    ("requirements.txt", "libs/a-1.whl", True), ("requirements.txt", "--find-links wheels", True),
-    ("requirements.txt", "a @ ./libs/a", True), ("requirements.txt", ".", True),
-    ("requirements.txt", "-e .", False), ("requirements.txt", "a @ https://h/a.whl", False),
-    ("requirements.txt", "a @ git+https://h/a.git#subdirectory=x", False),
-    ("requirements.txt", "--find-links https://h/wheels", False),
+LOCAL = [  # a list, and whether libs/a and libs/a.whl decide
+    ("requirements.txt", "./libs/a", True), ("requirements.txt", "a @ ./libs/a", True),
+    ("requirements.txt", "libs/a", True), ("requirements.txt", "./libs/a[x]; os_name>'3'", True),
+    ("requirements.txt", "libs/a.whl", True), ("requirements.txt", "--find-links=libs", True),
+    ("requirements.txt", "-f libs", True), ("requirements.txt", "-e ./libs/a", False),
+    ("requirements.txt", "django", False), ("requirements.txt", "a @ https://h/libs/a.whl", False),
+    ("requirements.txt", "a @ git+https://h/a.git#subdirectory=libs/a", False),
+    ("requirements.txt", "--find-links https://h/libs/a", False),
     ("requirements.txt", "django # ./libs/a", False),
     ("uv.lock", 'source = { directory = "libs/a" }', True),
-    ("uv.lock", 'source = { path = "a.whl" }', True),
-    ("uv.lock", 'source = { editable = "." }', False),
+    ("uv.lock", 'source = { path = "libs/a.whl" }', True),
+    ("uv.lock", 'source = { editable = "libs/a" }', False),
     ("pylock.toml", '[packages.directory]\npath = "libs/a"', True),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "text", "local"), LOCAL)
-def test_a_package_of_the_source_is_built_for_each_revision(
+def test_the_content_of_a_package_in_the_source_decides(
     source, capsys, monkeypatch, name, text, local
 ):
-    source({name: text})
+    source({name: text, "libs/a/a/x.py": "1", "libs/a.whl": "1"})
     first = described(capsys)["packages"]
     monkeypatch.setenv("BUILD_REVISION", "b" * 40)
+    assert described(capsys)["packages"] == first
+    source({"libs/a/a/x.py": "2", "libs/a.whl": "2"})
     assert (described(capsys)["packages"] != first) == local
+
+
+@pytest.mark.parametrize("text", [".", "a @ .", "./backend/.."])
+def test_the_source_as_a_package_is_installed_for_each_revision(source, capsys, monkeypatch, text):
+    source({"requirements.txt": text})
+    first = described(capsys)["packages"]
+    monkeypatch.setenv("BUILD_REVISION", "b" * 40)
+    assert described(capsys)["packages"] != first
+
+
+def test_a_package_in_the_source_decides_in_an_export_too(source, uv, capsys):
+    release = source({"poetry.lock": "x", "libs/a/x.py": "1"})
+    uv.answer("export", f"a @ file://{release}/libs/a ; python_version > '3'\n")
+    first = described(capsys)["packages"]
+    source({"libs/a/x.py": "2"})
+    assert described(capsys)["packages"] != first
 
 
 SSH = [

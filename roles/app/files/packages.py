@@ -77,8 +77,9 @@ INDEX = re.compile(r"(-i|-f|--index-url|--extra-index-url|--find-links|--no-inde
 HASHED = re.compile(r"--hash[= ]|--require-hashes")
 # Packages that lie in the source: their content decides, too. An editable one is the source itself.
 LOCAL = re.compile(
-    r"""^(?!-e|--editable)(?:[./]|file:|.*@\s*(?:file:|\.|/)|[^\s@:"]+(?:\.whl|\.zip|\.tar\.gz)\b)"""
-    r"""|^(?:-f|--find-links)[ =]+(?![ =]|\w+://)|\b(?:directory|path)\s*=\s*["{]|packages\.directory""",
+    r"""^(?:[\w.\[\],-]+\s*@\s*)?(?:file:(?://)?)?"""
+    r"""((?:\.{1,2}(?=[/\[\s]|$)|/)[^\s;\[]*|[^\s@:"]+(?:/[^\s@:";]*|\.whl|\.zip|\.tar\.gz))"""
+    r"""|^(?:-f|--find-links)[ =]+(?![ =]|\w+://)(\S+)|\b(?:directory|path)\s*=\s*["']([^"']+)""",
     re.M,
 )
 SSH = re.compile(r"""ssh://(?:[\w.~-]+@)?[\w\[][\w.\[\]:-]*/[^\s@#?"';,]+""")
@@ -407,6 +408,27 @@ def tool(listed: Listed, *command: str) -> str:
     return done.stdout
 
 
+def contents(text: str, place: Path) -> list[str]:
+    """Return digests of the packages that lie in the source; of the source itself its revision."""
+    told = []
+    for found in LOCAL.findall(text):
+        path = Path(os.path.normpath(place / "".join(found)))
+        if path in (place, *place.parents):
+            told.append(os.environ["BUILD_REVISION"])
+        elif path.is_dir():
+            files = sorted(each for each in path.rglob("*") if each.is_file())
+            told += [f"{each.relative_to(path)} {digest_of(each)}" for each in files]
+        elif path.is_file():
+            told.append(digest_of(path))
+    return told
+
+
+def digest_of(file: Path) -> str:
+    """Return the digest of a file's content, or of where a link leads."""
+    content = os.readlink(file).encode() if file.is_symlink() else file.read_bytes()
+    return hashlib.sha256(content).hexdigest()
+
+
 def describe() -> None:
     """Print the digest of what would be installed, and the repositories that it needs."""
     print("step: list", flush=True)
@@ -414,11 +436,12 @@ def describe() -> None:
     own, beside = read(listed)
     name = identity({**own, **beside})
     groups(listed)
-    text = exported(listed, name).read_text() if listed.name in TOOLS else bare(own)
+    text = bare(own)
+    if listed.name in TOOLS:
+        text = exported(listed, name).read_text().replace(HERE, str(release()))
     tell(listed.warnings)
     print("repositories:", ",".join(sorted(set(SSH.findall(text)))))
-    local = LOCAL.search(text)
-    print("packages:", digest(name, os.environ["BUILD_REVISION"]) if local else name)
+    print("packages:", digest(name, *contents(text, listed.place)))
 
 
 def tell(warnings: list[str]) -> None:
