@@ -63,9 +63,9 @@ HINTS: dict[str, tuple[bool, str]] = {
     "after_switch": (False, "A command of app_after_switch failed."),
     "imports": (
         True,
-        "The project does not start. app_settings_module, app_wsgi, app_celery, app_broker "
-        "and app_environment should fit it, and app_packages should name packages that its "
-        "requirements lack.",
+        "The project does not start. app_settings_module, app_wsgi, app_asgi, app_celery, "
+        "app_broker and app_environment should fit it, and app_packages should name packages that "
+        "its requirements lack.",
     ),
     "check": (
         True,

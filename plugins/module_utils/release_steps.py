@@ -316,6 +316,7 @@ class Steps:
         """Run prepare.py in a release; return what it reports."""
         variables = {
             **self.application["django_variables"],
+            "APP_GUNICORN": self.scripts["gunicorn.conf.py"],
             "APP_STEPS": " ".join(steps),
             "APP_CARRY": " ".join(carry),
             "APP_MIGRATED": " ".join(migrated),
@@ -330,6 +331,8 @@ class Steps:
         """Start the release beside the live one and ask it a real request."""
         command = ["python", "-c", self.scripts["trial.py"]]
         variables = {
-            **self.application["django_variables"], "STATIC_ROOT": f"{path}/.staticfiles",
-        }  # fmt: skip
+            **self.application["django_variables"],
+            "APP_GUNICORN": self.scripts["gunicorn.conf.py"],
+            "STATIC_ROOT": f"{path}/.staticfiles",
+        }
         self.as_application(["trial"], path, command, environment, variables)

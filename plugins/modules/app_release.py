@@ -83,6 +83,12 @@ options:
       - For O(state=prepared) and O(state=active), whether a local source is sent to the host.
     type: bool
     default: false
+  gunicorn:
+    description:
+      - For O(state=prepared) and O(state=active), the configuration that Gunicorn has in the trial
+        of a release.
+    type: str
+    default: ""
   enforced:
     description:
       - Whether a whole host is set up. Then the environment's files are compared with the
@@ -226,7 +232,8 @@ class Deploy:
         self.module, self.given = module, given
         self.host = Host(given["application"])
         secrets = {"fetch": given["fetch_text"] or "", "install": given["install_text"] or ""}
-        self.steps = Steps(self.host, given["scripts"], secrets)
+        scripts = {**given["scripts"], "gunicorn.conf.py": given["gunicorn"]}
+        self.steps = Steps(self.host, scripts, secrets)
         self.run = given["run"]
         self.lock: Lock | None = None
 
@@ -664,6 +671,7 @@ def main() -> None:
             "step": text,
             "output": text,
             "agent": text,
+            "gunicorn": text,
             # What the action plugin adds.
             "run": {"type": "dict", "required": True},
             "takeover": flag,

@@ -101,8 +101,9 @@ def call(fake, tmp_path):
             "state": state, "application": application(tmp_path / "app"), "request": "source",
             "to": "", "retry": False, "unlock": False, "past_migrations": False,
             "enforced": False, "steps": [], "complete": True, "before_migrate": [], "step": "",
-            "output": "", "agent": "", "run": MINE, "takeover": False, "scripts": {},
-            "hooks": "", "recipe": RECIPE, "digest": "e1", "revision": revision, "is_git": False,
+            "output": "", "agent": "", "gunicorn": "", "run": MINE, "takeover": False,
+            "scripts": {}, "hooks": "", "recipe": RECIPE, "digest": "e1", "revision": revision,
+            "is_git": False,
             "archive": "", "environment_text": 'A="1"\n', "dotenv_text": "A=1\n",
             "fetch_text": "", "install_text": "",
         } | given  # fmt: skip

@@ -52,6 +52,8 @@ BAD = {
         "", "clinic.wsgi", "clinic.wsgi:", "clinic/wsgi.py:application",
         "clinic.wsgi:application --reload",
     ],
+    "app_asgi": ["clinic.asgi", "clinic/asgi.py:application", "clinic.asgi:application --reload"],
+    "app_trial_settings": [{"my setting": 1}, ["workers=3"]],
     "app_celery": ["clinic app", "clinic;id", "-A clinic"],
     "app_domains": [
         ["999.1.1.1"], [":::::"], ["1.2.3"], ["fe80::1%eth0"], ["Example.com"], ["a" * 64 + ".com"],

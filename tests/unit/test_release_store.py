@@ -611,7 +611,15 @@ def systemd(monkeypatch):
 
 SCRIPTS = {
     name: f"# {name}"
-    for name in ("fetch.py", "python.sh", "source.sh", "packages.py", "prepare.py", "trial.py")
+    for name in (
+        "fetch.py",
+        "python.sh",
+        "source.sh",
+        "packages.py",
+        "prepare.py",
+        "trial.py",
+        "gunicorn.conf.py",
+    )
 }
 SECRETS = {"fetch": 'FETCH_GIT="https://u:s3cret@h/"\n', "install": 'UV_INDEX="s3cret"\n'}
 
@@ -830,6 +838,7 @@ def test_the_application_has_its_secrets_and_writes_where_it_is_told(steps, host
     assert given[:4] == ["/usr/bin/env", f"STATIC_ROOT={path}/.staticfiles", "python", "manage.py"]
     assert "--setenv=APP_STEPS=imports check" in command
     assert f"--setenv=APP_CARRY={TWO}" in command
+    assert "--setenv=APP_GUNICORN=# gunicorn.conf.py" in command
 
 
 @pytest.mark.parametrize("own", ["/srv/exports", ["/srv/exports"]])

@@ -166,7 +166,8 @@ SETS = {
         "app_health_path": "/api/health/?full=1",
         "__nginx_asked": {"stderr": "nginx version: nginx/1.18.0\nbuilt with OpenSSL 3.0.2"},
     },
-    "none": MINIMAL | {"app_database": "none", "app_broker": "none"},
+    "none": MINIMAL
+    | {"app_database": "none", "app_broker": "none", "app_asgi": "mini.asgi:application"},
     "small": EXAMPLE
     | {"app_broker": "rabbitmq", "rabbitmq_settings": {"log.console.level": "info"}}
     | {"facts": {"distribution_release": "bookworm", "processor_nproc": 1, "memtotal_mb": 456}},
@@ -186,6 +187,7 @@ OTHERS = {
     "packages": "{{ __backup_apt_packages }}",
     "key": "{{ __backup_storage_files[backup_key_storage] + __backup_login_files.cluster"
     " + __backup_ssh_files }}",
+    "trial": "{{ __gunicorn_trial_settings }}",
 }
 
 
@@ -635,23 +637,37 @@ def test_tmpfiles_declare_what_systemd_knows(texts):
 # --- Gunicorn ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name_of_file", ["gunicorn/gunicorn.conf.py", "trial.py"])
-def test_gunicorn_takes_every_setting(texts, tmp_path, name_of_file):
+def test_gunicorn_takes_every_setting(texts, tmp_path):
     path = tmp_path / "gunicorn.conf.py"
-    trial = runpy.run_path(str(ROOT / "roles" / "app" / "files" / "trial.py"))["SETTINGS"]
-    text = texts.get(name_of_file, trial)
+    text = texts["gunicorn/gunicorn.conf.py"]
     path.write_text(text)
     py_compile.compile(str(path), cfile=str(tmp_path / "compiled"), doraise=True)
     config = gunicorn.config.Config()
     settings = {
         name: value
         for name, value in runpy.run_path(str(path)).items()
-        if re.search(rf"^({name} = |def {name}\()", text, re.M) and name.islower()
+        if name.islower()
+        and (re.search(rf"^{name} = ", text, re.M) or name in config.settings and callable(value))
     }
+    assert {"on_starting", "post_worker_init"} <= set(settings)
     for name, value in settings.items():
         config.set(name, value)
     assert set(settings) <= set(config.settings)
     assert 1 <= config.workers <= 65
+
+
+def test_the_trial_has_the_settings_of_the_service(texts, tmp_path):
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(texts["gunicorn/gunicorn.conf.py"])
+    live = runpy.run_path(str(path))
+    trial = texts["trial"]
+    assert trial.pop("workers") == 1
+    assert trial.pop("threads") == 2
+    assert trial == {name: live[name] for name in trial}
+    unit = texts["gunicorn/gunicorn.service"]
+    application = re.search(r"^ExecStart=.* (\S+)$", unit, re.M)[1]
+    served = "UvicornWorker" if application.endswith("asgi:application") else "gthread"
+    assert trial["worker_class"].endswith(served)
 
 
 def test_the_hosts_size_decides(rendered):

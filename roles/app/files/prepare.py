@@ -31,6 +31,10 @@ from django.utils.module_loading import import_string
 TEXT = {".css", ".js", ".mjs", ".svg", ".json", ".map", ".txt", ".xml"}
 LOCK = 0x646A616E676F  # "django": the advisory lock of PostgreSQL that two migrations contend for
 NO_LOCK = "55P03"  # PostgreSQL: lock_not_available
+# Modules of Gunicorn's classes of workers for WSGI; other classes for it inherit from these.
+WSGI_WORKERS = [
+    f"gunicorn.workers.{name}" for name in ("sync", "gthread", "base_async", "gtornado")
+]
 LOOK = "10s"  # that a question to the database takes at most
 
 release = Path(os.environ["APP_RELEASE"])
@@ -67,11 +71,64 @@ def explained(wrong: str) -> Iterator[None]:
         raise SystemExit(f"{wrong}: {error!r}") from error
 
 
+def protocol(worker: type) -> str:
+    """Return what a class of Gunicorn's workers serves: "ASGI", "WSGI", or nothing if unknown."""
+    for each in worker.__mro__:
+        if each.__name__ in ("UvicornWorker", "ASGIWorker"):
+            return "ASGI"
+        if each.__module__ in WSGI_WORKERS:
+            return "WSGI"
+    return ""
+
+
+def compare_with_worker(variable: str, name: str) -> None:
+    """Import the application that Gunicorn will serve, and compare it with the worker class.
+
+    Args:
+        variable: of the description, which names the application.
+        name: the application, as module:variable.
+
+    Raises:
+        SystemExit: Gunicorn could not serve it; the message says which variable to change.
+    """
+    from gunicorn.util import load_class
+
+    with explained(f"{variable}: {name} cannot be imported"):
+        application = import_string(name.replace(":", "."))
+    gunicorn: dict[str, Any] = {}
+    exec(os.environ["APP_GUNICORN"], gunicorn)  # the text is the role's own
+    if "worker_class" not in gunicorn:
+        return
+    worker = gunicorn["worker_class"]
+    found = "ASGI" if gunicorn["speaks_asgi"](application) else "WSGI"
+    instead = "leave worker_class out"
+    if variable == "app_wsgi" and found == "ASGI":
+        instead = f"write app_asgi: {name} without a worker_class"
+    try:
+        served = protocol(load_class(worker))
+    except Exception as error:
+        cause = [line for line in str(error).splitlines() if line.strip("]")][-1]
+        raise SystemExit(
+            f"gunicorn_settings: the worker_class {worker} cannot be imported. Add its package to "
+            f"the project or to app_packages, or {instead}. {cause}"
+        ) from error
+    if variable == "app_asgi" and found == "WSGI":
+        raise SystemExit(
+            f"app_asgi: {name} is an application of WSGI. Write it as app_wsgi instead"
+        )
+    if served and served != found:
+        variable = "app_wsgi" if found == "ASGI" and variable == "app_wsgi" else "gunicorn_settings"
+        raise SystemExit(
+            f"{variable}: {name} is an application of {found}, and the worker_class {worker} of "
+            f"Gunicorn serves {served}: {instead}"
+        )
+
+
 def imports() -> None:
     """Import what the services will import."""
-    wsgi, celery = os.environ["APP_WSGI"], os.environ["APP_CELERY"]
-    with explained(f"app_wsgi: {wsgi} cannot be imported"):
-        import_string(wsgi.replace(":", "."))
+    asgi, wsgi = os.environ["APP_ASGI"], os.environ["APP_WSGI"]
+    compare_with_worker(*(("app_asgi", asgi) if asgi else ("app_wsgi", wsgi)))
+    celery = os.environ["APP_CELERY"]
     if not celery:
         return
     with explained(f"app_celery: {celery} cannot be imported"):

@@ -1,7 +1,8 @@
 """Run as the application in a release that is not live: start it and ask it a real request.
 
-It ends with 0 when the answer to APP_HEALTH_PATH has a status from 200 to 399, and prints what was
-wrong, and what Gunicorn has said, if it has not.
+APP_GUNICORN is Gunicorn's configuration: that of the service, with one worker. The trial ends with
+0 when the answer to APP_HEALTH_PATH has a status from 200 to 399, and prints what was wrong, and
+what Gunicorn has said, if it has not.
 """
 
 import http.client
@@ -13,17 +14,17 @@ import tempfile
 from pathlib import Path
 
 TIMEOUT = 60.0  # seconds in which the first answer comes; an import takes one or two
-SETTINGS = """
-workers = 1
-threads = 2
-worker_tmp_dir = "/dev/shm"
-forwarded_allow_ips = "*"
-control_socket_disable = True
+TOLD = """
+
+serve = post_worker_init
+
+
 def post_worker_init(worker):
     # Without LOGGING in the settings Django tells nobody but ADMINS why a page fails.
     import logging
     for name in ("django.request", "django.security.DisallowedHost"):
         logging.getLogger(name).addHandler(logging.StreamHandler())
+    serve(worker)
 """
 
 
@@ -47,7 +48,7 @@ def ask(path: Path) -> str:
     host, url = os.environ["APP_HOST"], os.environ["APP_HEALTH_PATH"]
     connection = Connection(path)
     # As nginx would: a project that redirects http to https must answer this.
-    headers = {"Host": host, "X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.1"}
+    headers = {"Host": host, "X-Forwarded-Proto": "https", "X-Real-IP": "127.0.0.1"}
     try:
         connection.request("GET", url, headers=headers)
         answer = connection.getresponse()
@@ -63,11 +64,14 @@ def main() -> int:
     """Try the release; return the exit code."""
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
         path, settings, log = (Path(directory, name) for name in ("socket", "settings.py", "log"))
-        settings.write_text(SETTINGS)
+        settings.write_text(os.environ.pop("APP_GUNICORN") + TOLD)
         listening.bind(str(path))  # as systemd does: Gunicorn itself would change its owner
         listening.listen()
         gunicorn = [str(Path(sys.executable).with_name("gunicorn")), f"--config={settings}"]
-        gunicorn += [f"--bind=fd://{listening.fileno()}", os.environ["APP_WSGI"]]
+        gunicorn += [
+            f"--bind=fd://{listening.fileno()}",
+            os.environ["APP_ASGI"] or os.environ["APP_WSGI"],
+        ]
         with log.open("wb") as said:
             server = subprocess.Popen(
                 gunicorn, stdout=said, stderr=subprocess.STDOUT, pass_fds=[listening.fileno()]
