@@ -1,9 +1,16 @@
 """The copy of the generated secrets."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import environment_text
 from ansible_collections.clink.django_stack.plugins.plugin_utils import secret_files
 from ansible_collections.clink.django_stack.plugins.plugin_utils.secret_files import SecretsError
+from conftest import ROOT
 
 PASSWORD = "a long password"
 SECRETS = {"secret_key": "k" * 64, "backup_key": "b" * 64, "broker_password.next": "n" * 40}
@@ -82,3 +89,23 @@ def test_a_host_gives_its_secrets_back():
 def test_the_password_of_another_server_is_not_generated():
     environment = environment_text({"DATABASE_URL": "postgresql://x:y@db.example.com/z"}, "#")
     assert secret_files.of_host(environment, "") == {}
+
+
+def test_a_new_control_machine_gets_the_secrets_of_the_copy(directory, tmp_path):
+    """The playbook does not generate others before it imports them."""
+    secret_files.export(directory, tmp_path / "copy.vault", PASSWORD)
+    given = {
+        "app_name": "clinic", "app_source": {"directory": "/nowhere"}, "ansible_become": False,
+        "app_domains": ["example.com"], "app_secrets": str(tmp_path / "new"),
+        "secrets_do": "import", "secrets_password": PASSWORD,
+        "secrets_file": str(tmp_path / "copy.vault"),
+        "ansible_python_interpreter": sys.executable,
+    }  # fmt: skip
+    program = Path(sys.executable).with_name("ansible-playbook")
+    command = [program, "-i", "localhost,", "-c", "local", "-e", json.dumps(given)]
+    done = subprocess.run(
+        [*command, ROOT / "playbooks" / "secrets.yml"], cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert secret_files.read(tmp_path / "new") == SECRETS
