@@ -31,6 +31,7 @@ MEDIA = f"{ROOT}/shared/media"
 REPOSITORY = f"/var/backups/django_stack/{APP}"
 PSQL = f"runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d {APP}"
 PGBACKREST = f"pgbackrest --config=/etc/django_stack/backup/pgbackrest.conf --stanza={APP}"
+PLACES = "systemd-tmpfiles --create /etc/tmpfiles.d/django_stack-backup.conf"
 DRILL = "systemctl start django_stack-backup@drill.service"
 
 
@@ -201,7 +202,7 @@ def test_a_key_in_the_memory_is_gone_after_a_reboot():
     key = "/etc/django_stack/backup/restic.env"
     assert set(everywhere(f"stat -f -c %T $(realpath {key})").values()) == {"tmpfs"}
     everywhere(f"runuser -u postgres -- {PGBACKREST} check")
-    everywhere("rm -r /run/django_stack/backup; systemd-tmpfiles --create")  # as at a boot
+    everywhere(f"rm -r /run/django_stack/backup; {PLACES}")  # as at a boot
     everywhere("! systemctl start django_stack-backup@now")
     assert all("key of the backups is missing" in told["problems"]["now"] for told in status())
     everywhere(f"! runuser -u postgres -- {PGBACKREST} check --archive-timeout=1")
