@@ -1,6 +1,7 @@
 """The JSON API and the two pages. Anyone may call all of it: see REST_FRAMEWORK."""
 
 import os
+import socket
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -73,11 +74,13 @@ class NotificationViewSet(ListCreateViewSet):
 
 def request_facts(request: HttpRequest) -> dict[str, str | int]:
     """How this request arrived here."""
+    connection = request.META.get("gunicorn.socket")
+    by_unix = connection is not None and connection.family == socket.AF_UNIX
     return {
         "host": request.get_host(),
         "scheme": request.META.get("HTTP_X_FORWARDED_PROTO", "not forwarded"),
-        # A unix socket has no peer address, so Gunicorn leaves REMOTE_ADDR empty.
-        "arrived_by": "TCP" if request.META.get("REMOTE_ADDR") else "unix socket",
+        "arrived_by": "unix socket" if by_unix else "TCP",
+        "visitor": request.META.get("REMOTE_ADDR", ""),
         "worker_pid": os.getpid(),
     }
 

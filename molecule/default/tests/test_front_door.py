@@ -1,6 +1,7 @@
 """What a visitor gets: everything here goes through nginx, from another address."""
 
 import re
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,12 @@ def test_everything_is_green(door):
     )
     assert {"database", "redis", "worker", "beat"} <= set(told["checks"])
     assert told["request"]["arrived_by"] == "unix socket"
+
+
+def test_the_application_gets_the_address_of_the_visitor(door):
+    forged = {"X-Real-IP": "198.51.100.9", "X-Forwarded-For": "198.51.100.9"}
+    here = socket.create_connection((door.address, 80)).getsockname()[0]
+    assert door.ask("/api/status/", headers=forged).json()["request"]["visitor"] == here
 
 
 def test_the_list_is_json_from_the_database(door, sql):

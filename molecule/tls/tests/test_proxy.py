@@ -42,8 +42,9 @@ def test_a_listed_proxy_is_believed(door, host, stamp):
     door.ask(f"/none-{stamp}/", headers=chain)
     assert logged(host, stamp).startswith("203.0.113.99 ")
     for scheme in ("https", "http"):
-        told = door.ask("/api/status/", headers={"X-Forwarded-Proto": scheme}).json()
+        told = door.ask("/api/status/", headers=chain | {"X-Forwarded-Proto": scheme}).json()
         assert told["request"]["scheme"] == scheme
+        assert told["request"]["visitor"] == "203.0.113.99"
 
 
 def test_visitors_behind_a_proxy_are_counted_apart(door):
