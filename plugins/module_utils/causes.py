@@ -736,6 +736,10 @@ PROCESSES = (
         sure=False,
     ),
     Cause(
+        r"Unit (?P<name>\S+) (?:not found|could not be found)",
+        "The host has no $name: run site.yml, which makes it.",
+    ),
+    Cause(
         r"status=203/EXEC|Failed at step EXEC",
         "systemd cannot start the program of the unit: the package that has it is not installed. "
         "The requirements or app_packages should have it.",

@@ -300,7 +300,9 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
             if each["handover"]:
                 told += hand_over(each)
             else:
-                units.systemctl("restart", "--no-block", each["unit"])
+                done = units.systemctl("restart", "--no-block", each["unit"])
+                if done.code:  # it is not there; that its start fails is seen later
+                    raise ServiceError(f"{each['unit']} cannot be restarted:", done.output)
         if given["worker"] and asked:
             told += ping(given["application"], given["worker"], begun)
         if given["site"] and asked:

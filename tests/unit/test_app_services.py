@@ -26,11 +26,13 @@ def host(monkeypatch):
     """
     told = SimpleNamespace(
         done=[], failing=set(), pages=[], silent=False, state="active", free=500, clock=0.0,
-        log="the log", remark="",
+        log="the log", remark="", missing="",
     )  # fmt: skip
 
     def systemctl(*words, **settings):
         told.done.append(" ".join(words))
+        if words[-1] == told.missing:
+            return units.Result(5, f"Failed to restart it: Unit {words[-1]} not found.", 0.1)
         failed = words[0] == "restart" and words[-1] in told.failing
         return units.Result(1 if failed else 0, "", 0.1)
 
@@ -124,6 +126,13 @@ def test_the_log_of_a_service_that_does_not_work_tells_what_to_do(host):
     host.failing, host.pages = set(), ["GET /: 502"] * app_services.TRIES
     with pytest.raises(ServiceError, match=r"(?s)^The disk is full.*\nGET /: 502"):
         work(GUNICORN, site=SITE)
+
+
+def test_a_service_that_the_host_does_not_have_is_named(host):
+    host.missing = "celery.service"
+    with pytest.raises(ServiceError, match=r"^The host has no celery.service: run site.yml"):
+        work(CELERY, GUNICORN, worker="celery")
+    assert "ping" not in host.done
 
 
 def test_a_site_that_answers_in_the_end_works(host):
