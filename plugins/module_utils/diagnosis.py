@@ -44,7 +44,8 @@ LINKED = re.compile(
     r"The above exception was the direct cause|During handling of the above exception"
 )
 ERROR = re.compile(
-    r"(?:^|[\s\[(])(?:fatal error|error|Error|ERROR|FATAL|fatal|CRITICAL)(?:\[?:|[\]/!])"
+    r"(?:^|[\s\[(])(?:fatal error|error|Error|ERROR|FATAL|fatal|CRITICAL)(?:\[?:|[\]/!])\s*\S"
+    r"|does not (?:answer|start); journalctl"
     r"|^\s*(?:×|✘|╰─▶|├─▶) |^\s*cause: |: not found$|command not found|: Read-only file system"
     r"|^GET \S+: \d|npm (?:ERR!|error)|^\s*E  "
 )
@@ -237,7 +238,9 @@ def shown(lines: list[str], found: Found | None) -> list[str]:
             ]  # fmt: skip
             wanted += [each.line, *frames[-1:], *([frames[-1] + 1] if frames else [])]
     wanted += [each.line for each in reversed(links[1:])]
-    wanted += [number for number, line in enumerate(lines) if ERROR.search(line)][:3]
+    # A service that restarts says the same each time.
+    first = {line: number for number, line in reversed([*enumerate(lines)]) if ERROR.search(line)}
+    wanted += sorted(first.values())[:3]
     rest = [number for number in reversed(range(len(lines))) if not STACK.match(lines[number])]
     kept = set(rest[:TAIL])
     for number in [*wanted, *rest]:

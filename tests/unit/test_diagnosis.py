@@ -369,6 +369,14 @@ def test_a_hook_of_the_switch_says_that_the_release_is_live():
     assert 'The step "after_switch" failed, and live.' in told
 
 
+def test_what_a_service_says_at_each_restart_is_shown_once():
+    log = "Error:\n" + MODULE.replace("foo", "os") + "ERROR: it ends\n" + "noise\n" * 30
+    report = diagnosis.report("x.service does not start; journalctl -u x says:", log * 20)
+    for text in (report, release_hints.explain("services", report)):
+        assert text.count("ERROR: it ends") == 1 and "Error:" not in text.splitlines()
+        assert "x.service does not start; journalctl -u x says:" in text
+
+
 def test_advice_that_a_service_has_given_is_not_said_again():
     report = diagnosis.report("celery.service does not start", MODULE)
     assert report.startswith("Python finds no module foo")
