@@ -51,7 +51,8 @@ def test_without_optional_parts_no_service_of_theirs_is_there(host):
 
 
 def test_all_is_turned_on(host, project, door):
-    base = project.text("shop/settings.py"), project.text("requirements.txt")
+    own = ("requirements.txt", "shop/__init__.py", "shop/settings.py")
+    base = {path: project.text(path) for path in own}
     project.append("shop/settings.py", SETTINGS)
     project.write(FILES)
     done(project.site(**ON))
@@ -61,7 +62,7 @@ def test_all_is_turned_on(host, project, door):
     door.url = door.url.replace("http:", "https:")
     assert door.ask("/media/logo.txt").text == "a logo\n"
     assert door.ask("/static/shop.css").text == "a {}\n"
-    project.write({"shop/settings.py": base[0], "requirements.txt": base[1]})
+    project.write(base)
 
 
 def test_all_is_turned_off_again(host, project, door):
