@@ -47,14 +47,22 @@ def ask(path: Path) -> str:
     """Return what is wrong with the answer; nothing if it is right."""
     host, url = os.environ["APP_HOST"], os.environ["APP_HEALTH_PATH"]
     connection = Connection(path)
-    # As nginx would: a project that redirects http to https must answer this.
-    headers = {"Host": host, "X-Forwarded-Proto": "https", "X-Real-IP": "127.0.0.1"}
+    # As nginx would, by the scheme of the visitors.
+    scheme = os.environ["APP_SCHEME"]
+    headers = {"Host": host, "X-Forwarded-Proto": scheme, "X-Real-IP": "127.0.0.1"}
     try:
         connection.request("GET", url, headers=headers)
         answer = connection.getresponse()
         text = answer.read(2000).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         return f"GET {url}: {error!r}"
+    location = answer.getheader("Location") or ""
+    if scheme == "http" and 300 <= answer.status < 400 and location.startswith("https:"):
+        return (
+            f"app_certificate is none, and GET {url} leads to {location[:200]}, where nothing "
+            "answers. Set app_certificate to letsencrypt, selfsigned or files; or switch the "
+            "redirect off; or list the proxy that ends TLS in nginx_real_ip_from"
+        )
     if 200 <= answer.status < 400:
         return ""
     return f"GET {url}: {answer.status} {answer.reason}\n{text}"
