@@ -1,5 +1,6 @@
 """Optional parts of the description: none, as converge has left the host; all; and none again."""
 
+import pytest
 from projects import APP, ROOT, done, refused
 
 OPTIONAL = [
@@ -37,6 +38,15 @@ FILES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def base(project):
+    """Begin each test with the files of the smallest project."""
+    files = ("requirements.txt", "shop/__init__.py", "shop/settings.py", "shop/urls.py")
+    kept = {path: project.text(path) for path in files}
+    yield
+    project.write(kept)
+
+
 def states(host):
     return host.run(f"systemctl is-active {' '.join(OPTIONAL)}").stdout.split()
 
@@ -51,8 +61,6 @@ def test_without_optional_parts_no_service_of_theirs_is_there(host):
 
 
 def test_all_is_turned_on(host, project, door):
-    own = ("requirements.txt", "shop/__init__.py", "shop/settings.py")
-    base = {path: project.text(path) for path in own}
     project.append("shop/settings.py", SETTINGS)
     project.write(FILES)
     done(project.site(**ON))
@@ -62,7 +70,6 @@ def test_all_is_turned_on(host, project, door):
     door.url = door.url.replace("http:", "https:")
     assert door.ask("/media/logo.txt").text == "a logo\n"
     assert door.ask("/static/shop.css").text == "a {}\n"
-    project.write(base)
 
 
 def test_all_is_turned_off_again(host, project, door):
@@ -79,12 +86,12 @@ def test_all_is_turned_off_again(host, project, door):
 
 def test_uploads_in_the_release_refuse_it(host, project, door):
     """The message says what to write; the site goes on."""
-    base = project.text("shop/settings.py")
-    project.append("shop/settings.py", "MEDIA_ROOT = '/var/www/shop/current/uploads'\n")
+    project.append(
+        "shop/settings.py", "MEDIA_ROOT = __file__.replace('shop/settings.py', 'uploads')\n"
+    )
     told = refused(project.deploy())
     assert "app_shared_directories: [uploads]" in " ".join(told.split())
     assert door.ask("/").text == "a shop"
-    project.write({"shop/settings.py": base})
 
 
 def test_after_a_rollback_a_whole_run_sets_up_the_rest(host, project, door):

@@ -178,8 +178,9 @@ def lasts(path: str | os.PathLike[str], what: str, variable: str) -> None:
     real = near = Path(os.path.realpath(path))
     while not near.exists():
         near = near.parent
-    if release in (real, *real.parents):
-        place = os.path.relpath(real)
+    inside = [part for part in (real, *real.parents) if part.parent == release.parent]
+    if inside:  # this release, or by `current` the live one
+        place = os.path.relpath(real, inside[0] / os.path.relpath(Path.cwd(), release))
         instead = f"Add it: app_shared_directories: [{place}]"
         if place == "." or place.startswith(".."):
             instead = "Move it to a directory of app_shared_directories"
