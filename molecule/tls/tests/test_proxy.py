@@ -6,7 +6,8 @@ import re
 from contextlib import ExitStack, closing, suppress
 
 import pytest
-from droplets import eventually, playbook
+import requests
+from droplets import NAME, eventually, playbook
 from probes import connect, exchange, logged, raw, weaknesses
 
 GATE = {"ada": 'it\'s "$y" a: password'}
@@ -45,6 +46,24 @@ def test_a_listed_proxy_is_believed(door, host, stamp):
         told = door.ask("/api/status/", headers=chain | {"X-Forwarded-Proto": scheme}).json()
         assert told["request"]["scheme"] == scheme
         assert told["request"]["visitor"] == "203.0.113.99"
+
+
+def test_port_80_serves_a_proxy_that_has_ended_tls(door):
+    def plain(scheme, path="/api/status/"):
+        return requests.get(
+            f"http://{door.address}{path}",
+            headers={"Host": NAME, "X-Forwarded-Proto": scheme, "X-Forwarded-For": "203.0.113.98"},
+            timeout=10,
+            allow_redirects=False,
+        )
+
+    answer = plain("https")
+    assert (answer.status_code, answer.json()["request"]["scheme"]) == (200, "https")
+    assert "Strict-Transport-Security" not in answer.headers
+    for scheme in ("http", ""):
+        answer = plain(scheme, "/x/?y=1")
+        assert (answer.status_code, answer.headers["Location"]) == (301, f"https://{NAME}/x/?y=1")
+    assert plain("http", "/.well-known/acme-challenge/none").status_code == 404
 
 
 def test_visitors_behind_a_proxy_are_counted_apart(door):
