@@ -328,6 +328,12 @@ FILES = (
 PACKAGES = (
     Cause(r"^advice: (?P<advice>.+)$", "$advice"),  # of packages.py, which has looked into it
     Cause(
+        r"Failed to install (?P<name>(?:cpython|pypy)-[\w.+-]+)",
+        "uv cannot get $name. app_python should be an interpreter of the host (python3 or a path)"
+        " or a version that uv can download. Where the host does not reach the downloads, "
+        "app_install_environment: {UV_PYTHON_INSTALL_MIRROR: URL} names a copy of them.",
+    ),
+    Cause(
         r"No module named '(?P<module>aifc|audioop|cgi|cgitb|chunk|crypt|imghdr|mailcap|nntplib"
         r"|pipes|sndhdr|spwd|sunau|telnetlib|uu|xdrlib)'",
         "Python has no module $module since 3.13, and the project, or a version of a package that "

@@ -197,7 +197,8 @@ class Steps:
         path.mkdir(mode=0o755, exist_ok=True)
         self.host.give(path, self.application["build_user"])
         try:
-            self.as_builder(["python"], "python.sh", path)
+            with self.secret_file("install") as file:  # such as UV_PYTHON_INSTALL_MIRROR
+                self.as_builder(["python"], "python.sh", path, EnvironmentFile=str(file))
         finally:
             self.host.seal(path)
 

@@ -744,6 +744,22 @@ def test_a_build_leaves_an_environment_that_is_roots(build, host, victim, system
     assert host.built() == []
 
 
+@as_root
+def test_an_interpreter_is_downloaded_from_where_the_description_says(build, systemd, steps, host):
+    steps.application["python"] = "3.11"
+    host.data.mkdir(parents=True, exist_ok=True)
+    texts = []
+
+    def during():
+        (file,) = property_of(systemd.commands[-1], "EnvironmentFile")
+        texts.append(open(file).read())
+
+    systemd.during = during
+    steps.interpreter()
+    assert SCRIPTS["python.sh"] in systemd.commands[0]
+    assert texts == [SECRETS["install"]]
+
+
 URL = "ssh://git@example.com:2222/clinic/library.git"
 LISTED = f"packages: {'b' * 64}\nrepositories: {URL},{URL}2\nwarning: a\x07 lock is not used\n"
 
