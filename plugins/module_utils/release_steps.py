@@ -198,7 +198,10 @@ class Steps:
         self.host.give(path, self.application["build_user"])
         try:
             with self.secret_file("install") as file:  # such as UV_PYTHON_INSTALL_MIRROR
-                self.as_builder(["python"], "python.sh", path, EnvironmentFile=str(file))
+                cache = {"UV_CACHE_DIR": f"{path}/.cache"}  # builds write to the other one
+                self.as_builder(
+                    ["python"], "python.sh", path, variables=cache, EnvironmentFile=str(file)
+                )
         finally:
             self.host.seal(path)
 

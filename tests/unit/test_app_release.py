@@ -41,7 +41,7 @@ class Fake:
     """What the steps of a release do, without running them; `fails` names the one that fails."""
 
     def __init__(self):
-        self.ran, self.fails, self.report = [], "", {}
+        self.ran, self.fails, self.report, self.warned = [], "", {}, []
 
     def step(self, name):
         self.ran.append(name)
@@ -58,6 +58,7 @@ def fake(monkeypatch, tmp_path):
         path.mkdir()
         (path / "code.py").write_text(revision)
         told.step("packages")
+        steps.warnings += told.warned
         return "f" * 64
 
     def django(steps, path, names, environment, writes, carry, migrated):
@@ -342,6 +343,13 @@ def test_too_little_memory_is_a_warning_before_a_release_is_built(call, monkeypa
     assert "100 MB of memory and swap are free" in warning
     free.write_text("MemAvailable: 102400 kB\nSwapFree: 1048576 kB\n")
     assert call("requested", REVISIONS[1])["warnings"] == []
+
+
+def test_what_the_packages_step_warns_of_is_passed_on(call, fake):
+    fake.warned = ["poetry.lock is not used"]
+    call("requested")
+    assert "poetry.lock is not used" in call("prepared")["warnings"]
+    call("active")
 
 
 def test_what_django_warns_of_is_passed_on(call, fake):

@@ -758,6 +758,8 @@ def test_an_interpreter_is_downloaded_from_where_the_description_says(build, sys
     steps.interpreter()
     assert SCRIPTS["python.sh"] in systemd.commands[0]
     assert texts == [SECRETS["install"]]
+    (writes,) = property_of(systemd.commands[0], "ReadWritePaths")
+    assert f"--setenv=UV_CACHE_DIR={writes}/.cache" in systemd.commands[0]
 
 
 URL = "ssh://git@example.com:2222/clinic/library.git"
