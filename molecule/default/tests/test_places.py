@@ -4,7 +4,7 @@ import base64
 
 import pytest
 import requests
-from droplets import NAME
+from droplets import NAME, eventually
 
 # A server on port 8099 that answers with cookies of so many bytes as the path says, or the size of
 # the body.
@@ -47,6 +47,7 @@ def places(host):
         f"chmod -R a+rX {MEDIA} && echo {text} | base64 -d >/run/other.py && "
         "systemd-run --quiet --unit=other python3 /run/other.py"
     )
+    eventually(lambda: host.socket("tcp://127.0.0.1:8099").is_listening)
     yield
     host.check_output(
         f"systemctl stop other; rm -r /srv/front {MEDIA}/real {MEDIA}/front {MEDIA}/secret.txt"
