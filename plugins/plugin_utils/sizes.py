@@ -2,6 +2,7 @@
 
 Measured: a process of an average Django project has 110 MB, PostgreSQL, Redis, nginx, fail2ban and
 the system itself have 120 MB when idle, and a deploy needs 130 to 210 MB more for some seconds.
+A worker of Uvicorn is as large as one of threads, and needs 0.1 MB more for each WebSocket.
 """
 
 from __future__ import annotations
