@@ -47,8 +47,10 @@ class ActionModule(ActionBase):
                     f"files: each entry is a dictionary with dest, not {given!r}"
                 )
             file = dict(given)
+            own = file.pop("vars", {})
             if source := file.pop("src", None):
-                file["content"] = render(str(source), variables, self._loader, self._templar)
+                named = {**variables, **own}
+                file["content"] = render(str(source), named, self._loader, self._templar)
             elif source := file.pop("copy", None):
                 file["content"] = Path(source).read_text(encoding="utf-8")
             elif file.get("state", "file") == "file" and "content" not in file:

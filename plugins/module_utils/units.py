@@ -7,6 +7,7 @@ with all processes that it has started. Source: systemd-run(1), systemd.exec(5),
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import subprocess
 import time
@@ -180,6 +181,21 @@ def moment(stamp: str) -> float:
         return 0.0
     told = datetime.strptime(stamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
     return told.replace(tzinfo=timezone.utc).timestamp()
+
+
+def seconds(span: str) -> float:
+    """Return a duration as systemd shows it, such as "1min 30s", in seconds."""
+    sizes = {
+        "us": 1e-6,
+        "ms": 1e-3,
+        "s": 1.0,
+        "min": 60.0,
+        "h": 3600.0,
+        "d": 86400.0,
+        "w": 604800.0,
+    }
+    found = re.findall(r"([0-9.]+)(us|ms|s|min|h|d|w)\b", span)
+    return sum(float(number) * sizes[unit] for number, unit in found)
 
 
 def outdated(services: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

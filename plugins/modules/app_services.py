@@ -9,8 +9,8 @@ description:
   - Restarts the services in the order of the list. While Gunicorn restarts, the unit in C(handover)
     serves, if the memory is enough for both. The module does not wait for the restart of the other
     services, because a Celery worker ends its tasks first.
-  - Then pings the Celery worker and requests a page of the site. Where the page leads, must answer
-    as well.
+  - Then pings the Celery workers, watches whether the processes of O(steady) go on, and requests a
+    page of the site. Where the page leads, must answer as well.
   - With O(force=true), if one of these steps fails, the module kills all processes of the services
     and starts the services again, which interrupts the site for some seconds.
 options:
@@ -41,6 +41,12 @@ options:
         description: MB of memory and swap that must stay free while both units run.
         type: int
         default: 0
+      schedule:
+        description:
+          - Whether a timer starts the unit. It is not restarted, because its next run begins with
+            the new files. O(force) ends it, and O(patience) waits for it.
+        type: bool
+        default: false
   outdated:
     description: Whether only services that are older than one of their files are restarted.
     type: bool
@@ -51,10 +57,31 @@ options:
         does not answer. For a rollback, whose live release may be hostile.
     type: bool
     default: false
-  worker:
-    description: The name of the Celery worker's service, which is pinged; empty for none.
-    type: str
-    default: ""
+  workers:
+    description: The names of the Celery workers' services, which are pinged.
+    type: list
+    elements: str
+    default: []
+  steady:
+    description:
+      - Units that have to run for some seconds. systemd restarts a process that ends, so that its
+        state alone does not show that it works.
+    type: list
+    elements: str
+    default: []
+  installed:
+    description:
+      - Whether O(services) has all processes that the role C(processes) knows. Processes that it
+        has installed and that are described no more restart, too, with a warning; so does a warning
+        tell of a service that is not installed.
+    type: bool
+    default: false
+  patience:
+    description:
+      - Seconds to wait until no process of the services is older than their files. A Celery worker
+        and a scheduled command end their work first. With 0 the module does not wait.
+    type: int
+    default: 0
   site:
     description: The page to request; without it no page is requested.
     type: dict
@@ -133,29 +160,35 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
     diagnosis,
     health,
     memory,
+    processes,
     units,
 )
 
-# Run in the release with the name of the application and of the worker: one process asks until the
-# worker answers, because each would load the project again.
+# Run in the release with the name of the application and of the workers: one process asks until all
+# workers answer, because each would load the project again.
 ASK = """
 import sys, time
 from celery.app.utils import find_app
-name, node, limit = sys.argv[1:]
-application, end, wrong = find_app(name), time.monotonic() + float(limit), "no answer"
-while time.monotonic() < end:
+name, limit, *nodes = sys.argv[1:]
+application, end, wrong = find_app(name), time.monotonic() + float(limit), ""
+while nodes and time.monotonic() < end:
     try:
-        if application.control.ping([node], timeout=0.3):
-            sys.exit()
+        answers = application.control.ping(nodes, timeout=0.3, limit=len(nodes))
+        nodes = [node for node in nodes if not any(node in answer for answer in answers)]
     except Exception as error:  # such as that of a broker that restarts
         wrong = repr(error)
         time.sleep(0.3)
-sys.exit(wrong)
+sys.exit(f"no answer: {' '.join(nodes)} {wrong}" if nodes else 0)
 """
 STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
 LOG = 400  # lines of a service's log in which the cause is looked for
 PING = 25  # seconds within which a worker must answer
-ENDING = 5.0  # seconds to wait for a worker that still ends its tasks
+ENDING = 5.0  # seconds to wait for a process that still ends its work
+STEADY = 5.0  # seconds that a process has to run
+LOOKS = 0.3  # seconds between two looks at units
+FOLLOWS = "the new release follows then"
+WATCHED = ("Id", "ActiveState", "Job", "InvocationID", "ExecMainStatus",
+           "ActiveEnterTimestampMonotonic")  # fmt: skip
 TRIES = 10  # requests to the site, one each second
 
 
@@ -207,23 +240,32 @@ def hand_over(service: dict[str, Any]) -> list[str]:
     return []
 
 
-def ping(application: dict[str, Any], worker: str, since: float) -> list[str]:
-    """Wait until the Celery worker answers; return messages.
+def ends_work(unit: str, begun: float) -> bool:
+    """Return whether a unit still ends its work, after a short wait."""
+    while units.show(unit, "ActiveState").get("ActiveState") == "deactivating":
+        if time.monotonic() - begun > ENDING:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def ping(application: dict[str, Any], workers: list[str], since: float) -> list[str]:
+    """Wait until the Celery workers answer; return messages.
 
     Args:
         application: the application.
-        worker: the name of the worker's service.
-        since: when it was restarted, in seconds since 1970.
+        workers: the names of the workers' services.
+        since: when they were restarted, in seconds since 1970.
 
     Raises:
-        ServiceError: the worker does not answer.
+        ServiceError: a worker does not answer.
     """
-    unit, begun = f"{worker}.service", time.monotonic()
-    while units.show(unit, "ActiveState").get("ActiveState") == "deactivating":
-        if time.monotonic() - begun > ENDING:
-            return [f"{unit} ends its running tasks first; the new release follows then"]
-        time.sleep(0.2)
-    node = f"{worker}@{socket.gethostname()}"
+    begun = time.monotonic()
+    ending = [each for each in workers if ends_work(f"{each}.service", begun)]
+    told = [f"{each}.service ends its running tasks first; {FOLLOWS}" for each in ending]
+    nodes = [f"{each}@{socket.gethostname()}" for each in workers if each not in ending]
+    if not nodes:
+        return told
     app = application["django_variables"]["APP_CELERY"]
     current = application["current"]
     variables = {
@@ -237,18 +279,105 @@ def ping(application: dict[str, Any], worker: str, since: float) -> list[str]:
     command = units.transient(
         f"{application['name']}-ping.service", application["user"],
         os.path.join(current, application["directory"]),
-        ["/usr/bin/env", "python", "-c", ASK, app, node, str(PING)],
+        ["/usr/bin/env", "python", "-c", ASK, app, str(PING), *nodes],
         properties=properties, variables=variables, limit=PING + 5,
     )  # fmt: skip
     # A run that was cut off can have left the unit behind; systemd refuses it until that one ends.
     while (done := units.run(command, PING + 15)).code:
         if time.monotonic() - begun > PING:
-            said = f"{units.journal(unit, since, LOG)}\n{done.output}"
+            silent = [node for node in nodes if node in done.output] or nodes
+            names = [node.rpartition("@")[0] for node in silent]
+            logs = " ".join(f"-u {name}" for name in names)
+            said = [units.journal(f"{name}.service", since, LOG) for name in names]
             raise ServiceError(
-                f"The worker {node} does not answer; journalctl -u {worker} says why", said
+                f"The worker {' and '.join(silent)} does not answer; journalctl {logs} says why",
+                "\n".join([*said, done.output]),
             )
         time.sleep(0.2)
-    return []
+    return told
+
+
+def has_job(told: dict[str, str]) -> bool:
+    """Return whether systemd has yet to stop or to start a unit, of which it has told."""
+    return told.get("Job", "0") not in ("", "0")
+
+
+def watch(names: list[str], since: float) -> list[str]:
+    """Wait until the processes of units have run for some seconds; return messages.
+
+    Args:
+        names: of the units.
+        since: when they were restarted, in seconds since 1970.
+
+    Raises:
+        ServiceError: a process has ended; the text has the end of its log.
+    """
+    begun, waiting = time.monotonic(), list(names)
+    told: list[str] = []
+    first: dict[str, str | None] = {}
+    while waiting:
+        for shown in units.show_all(waiting, *WATCHED):
+            unit, state = shown.get("Id", ""), shown.get("ActiveState")
+            if state == "deactivating" or has_job(shown):
+                if time.monotonic() - begun > ENDING:
+                    told.append(f"{unit} ends its work first; {FOLLOWS}")
+                    waiting.remove(unit)
+                continue
+            run = first.setdefault(unit, shown.get("InvocationID"))
+            if state != "active" or run != shown.get("InvocationID"):
+                raise ended(unit, shown.get("ExecMainStatus", ""), since)
+            entered = int(shown.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+            if time.monotonic() - entered > STEADY:
+                waiting.remove(unit)
+        time.sleep(LOOKS if waiting else 0)
+    return told
+
+
+def ended(unit: str, status: str, since: float) -> ServiceError:
+    """Return the error of a process that ends, by its exit code."""
+    what = f"{unit} does not go on, its process ends; journalctl -u {unit} says:"
+    if status == "0":
+        what = (
+            f"{unit}: its process ends, and a process of app_processes runs for ever. Put a command "
+            f"that ends into app_schedules; journalctl -u {unit} says:"
+        )
+    return ServiceError(what, units.journal(unit, since, LOG))
+
+
+def is_settled(service: dict[str, Any], shown: dict[str, str]) -> bool:
+    """Return whether no process of a unit, of which systemd has told, is older than its files."""
+    state = shown.get("ActiveState")
+    if has_job(shown) or state == "deactivating":
+        return False
+    if not service["schedule"]:
+        return True
+    began = units.moment(shown.get("InactiveExitTimestamp", ""))
+    changed = [os.lstat(file).st_mtime for file in service["files"] if os.path.lexists(file)]
+    return state in ("inactive", "failed") or began > max(changed, default=0.0)
+
+
+def settle(services: list[dict[str, Any]], limit: float) -> None:
+    """Wait until no process of services is older than their files.
+
+    Raises:
+        ServiceError: one still runs after the limit.
+    """
+    end, names = time.monotonic() + limit, [service["unit"] for service in services]
+    while True:
+        shown = units.show_all(names, "ActiveState", "Job", "InactiveExitTimestamp")
+        old = [
+            service["unit"]
+            for service, each in zip(services, shown, strict=True)
+            if not is_settled(service, each)
+        ]
+        if not old:
+            return
+        if time.monotonic() > end:
+            raise ServiceError(
+                f"{', '.join(old)} still works with the old files after {limit:.0f} s. Wait until "
+                f"it has ended (systemctl status {old[0]}), and run this again"
+            )
+        time.sleep(1)
 
 
 def start_afresh(services: list[dict[str, Any]]) -> None:
@@ -262,8 +391,9 @@ def start_afresh(services: list[dict[str, Any]]) -> None:
     # All at once: the processes have one user, and those that stay could stop the new ones.
     units.systemctl("kill", "--signal=SIGKILL", *names, *handovers)
     units.systemctl("stop", *names, *handovers, limit=STARTING)
-    for name in names:
-        restart(name)
+    for service in services:
+        if not service["schedule"]:
+            restart(service["unit"])
 
 
 def see_site(site: dict[str, Any], services: list[dict[str, Any]], since: float) -> list[str]:
@@ -293,18 +423,19 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
         ServiceError: one of them does not.
     """
     told: list[str] = []
-    begun = time.time()
-    asked = bool(due) or not given["outdated"]
+    asked, begun = bool(due) or not given["outdated"], time.time()
     try:
         for each in due:
             if each["handover"]:
                 told += hand_over(each)
-            else:
+            elif not each["schedule"]:
                 done = units.systemctl("restart", "--no-block", each["unit"])
                 if done.code:  # it is not there; that its start fails is seen later
                     raise ServiceError(f"{each['unit']} cannot be restarted:", done.output)
-        if given["worker"] and asked:
-            told += ping(given["application"], given["worker"], begun)
+        if given["workers"] and asked:
+            told += ping(given["application"], given["workers"], begun)
+        if given["steady"] and asked:
+            told += watch(given["steady"], begun)
         if given["site"] and asked:
             told += see_site(given["site"], due, begun)
     except ServiceError as error:
@@ -314,11 +445,38 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
         start_afresh(due)
         if given["site"]:
             told += see_site(given["site"], due, begun)
-        if given["worker"]:
-            try:
-                told += ping(given["application"], given["worker"], begun)
-            except ServiceError as silent:  # the broker holds what the other release has left
-                told.append(str(silent))
+        try:  # the broker holds what the other release has left
+            if given["workers"]:
+                told += ping(given["application"], given["workers"], begun)
+            if given["steady"]:
+                told += watch(given["steady"], begun)
+        except ServiceError as silent:
+            told.append(str(silent))
+    if given["patience"]:
+        settle(given["services"], given["patience"])
+    return told
+
+
+def compare(given: dict[str, Any]) -> list[str]:
+    """Add the processes that are installed and not described; return what there is to tell."""
+    name = given["application"]["name"]
+    found = [each for each in processes.installed(name) if each.endswith(".service")]
+    own = [each["unit"] for each in given["services"]]
+    timers = processes.installed(name)
+    told = []
+    for unit in found:
+        if unit not in own:
+            scheduled = unit.replace(".service", ".timer") in timers
+            given["services"].append({
+                "unit": unit, "files": [], "handover": "", "reserve": 0, "schedule": scheduled,
+            })  # fmt: skip
+            told.append(f"{unit} is not in app_processes and app_schedules; site.yml removes it")
+    for unit in own:
+        if unit.startswith(f"{name}-") and unit not in found:
+            told.append(f"{unit} is described and not installed; site.yml installs it")
+            given["services"] = [each for each in given["services"] if each["unit"] != unit]
+            given["workers"] = [each for each in given["workers"] if f"{each}.service" != unit]
+            given["steady"] = [each for each in given["steady"] if each != unit]
     return told
 
 
@@ -336,6 +494,7 @@ def main() -> None:
         "files": {"type": "list", "elements": "str", "default": []},
         "handover": {"type": "str", "default": ""},
         "reserve": {"type": "int", "default": 0},
+        "schedule": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={
@@ -345,26 +504,32 @@ def main() -> None:
             },
             "outdated": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
-            "worker": {"type": "str", "default": ""},
+            "workers": {"type": "list", "elements": "str", "default": []},
+            "steady": {"type": "list", "elements": "str", "default": []},
+            "installed": {"type": "bool", "default": False},
+            "patience": {"type": "int", "default": 0},
             "site": {"type": "dict", "options": site},
         },
         supports_check_mode=True,
     )  # fmt: skip
     given = module.params
+    told = compare(given) if given["installed"] else []
     try:
-        due = units.outdated(given["services"]) if given["outdated"] else given["services"]
+        due = given["services"]
+        if given["outdated"]:
+            due = units.outdated(each for each in due if not each["schedule"])
     except units.UnitError as error:
         module.fail_json(msg=str(error), restarted=[], step="services")
-    names = [each["unit"] for each in due]
+    names = [each["unit"] for each in due if not each["schedule"]]
     if module.check_mode:
-        module.exit_json(changed=bool(due), restarted=names, told=[])
+        module.exit_json(changed=bool(names), restarted=names, told=told)
     try:
-        told = work(given, due)
+        told += work(given, due)
     except (ServiceError, units.UnitError) as error:
         module.fail_json(msg=str(error), restarted=names, step="services")
     for each in told:
         module.warn(each)
-    module.exit_json(changed=bool(due), restarted=names, told=told)
+    module.exit_json(changed=bool(names), restarted=names, told=told)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ options:
       src:
         description: The template, found in the same places as by M(ansible.builtin.template).
         type: str
+      vars:
+        description: Variables of O(files[].src), beside those of the task.
+        type: dict
+        default: {}
       copy:
         description: The path of a file on the control machine, which is copied as it is.
         type: path
@@ -395,6 +399,7 @@ def main() -> None:
     file = {
         "dest": {"type": "path", "required": True},
         "src": {"type": "str"},
+        "vars": {"type": "dict", "default": {}},
         "copy": {"type": "path"},
         "content": {"type": "str"},
         "state": {"type": "str", "choices": states, "default": "file"},

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import backups
 
-from . import addresses, nginx_site
+from . import addresses, nginx_site, processes
 
 Values = Mapping[str, Any]
 
@@ -55,6 +55,19 @@ def is_sandbox_value(value: object) -> bool:
     """Return whether a value fits on a line of a unit; a list gives several lines."""
     items = value if isinstance(value, list) else [value]
     return all(is_one_line(item) and not re.search(r"[{\\]", str(item)) for item in items)
+
+
+def is_sandbox_directive(name: object, value: object) -> bool:
+    """Return whether a directive of systemd can have a value on a line of a unit."""
+    return KINDS["systemd directive"](name) and is_sandbox_value(value)
+
+
+def is_process_name(value: object) -> bool:
+    """Return whether a text can follow the application's name in the name of a unit.
+
+    The transient units of this collection have some names: a step of a deploy, a ping, a command.
+    """
+    return _like(r"(?!(step|ping|run|run-.*|build)$)[a-z]([a-z0-9_-]{0,38}[a-z0-9])?")(value)
 
 
 def is_hook(value: object) -> bool:
@@ -160,6 +173,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "ASCII lines": is_number_of_lines,
     "backup repository": is_backup_repository,
     "broker password": _like(r"[A-Za-z0-9_~.-]{16,}"),
+    "command of a process": processes.has_command,
     "derived path": _like(r"(/(?!\.\.?(/|$))[A-Za-z0-9._][A-Za-z0-9._-]*)+"),
     "domain": addresses.is_domain,
     "environment name": _like(r"[A-Za-z_][A-Za-z0-9_]*"),
@@ -170,6 +184,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "host": addresses.is_host,
     "listen address": is_listen_address,
     "location": nginx_site.is_location,
+    "name of a process": is_process_name,
     "name of a certificate": _like(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"),
     "network": is_network,
     "one line": is_one_line,
@@ -177,12 +192,15 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "policy sources": is_policy_sources,
     "port": addresses.is_port,
     "port or range": is_port_or_range,
+    "process": lambda value: processes.has_its_keys(value, processes.kind_of(value)),
     "Python name": _like(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"),
     "readable file": is_readable_file,
     "redirect target": nginx_site.is_redirect_target,
     "relative path": is_relative_path,
     "sandbox value": is_sandbox_value,
+    "schedule": lambda value: processes.has_its_keys(value, "schedule"),
     "service URL": is_service_url,
+    "settings of a process": lambda value: processes.has_settings(value, is_sandbox_directive),
     "SQL name": _like(r"[a-z_][a-z0-9_]{0,62}"),
     "systemd directive": _like(r"[A-Z][A-Za-z0-9]*"),
     "unit name": _like(r"[A-Za-z0-9_-]{1,200}"),
@@ -246,6 +264,25 @@ def media_url_is_not_static(values: Values) -> bool:
 def broker_is_there(values: Values) -> bool:
     """Celery has a broker."""
     return not values["app_celery"] or values["app_broker"] != "none"
+
+
+def _has_worker(values: Values) -> bool:
+    return any(processes.kind_of(value) == "worker" for value in values["app_processes"].values())
+
+
+def workers_have_celery(values: Values) -> bool:
+    """A Celery worker needs a Celery application."""
+    return bool(values["app_celery"]) or not _has_worker(values)
+
+
+def worker_command_is_there(values: Values) -> bool:
+    """A further Celery worker has the command of the first one."""
+    return bool(values["processes_worker_command"]) or not _has_worker(values)
+
+
+def schedules_have_own_names(values: Values) -> bool:
+    """A schedule has another name than each process."""
+    return not set(values["app_processes"]) & set(values["app_schedules"])
 
 
 def certificates_cover_domains(values: Values) -> bool:
@@ -415,6 +452,9 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_certificates cover app_domains": certificates_cover_domains,
     "app_domains are different": domains_are_different,
     "app_media_url is not app_static_url": media_url_is_not_static,
+    "app_processes have workers with app_celery only": workers_have_celery,
+    "app_schedules have names of their own": schedules_have_own_names,
+    "processes_worker_command is there": worker_command_is_there,
     "app_shared_directories are apart": shared_directories_are_apart,
     "backup_repository suits pgBackRest": backup_suits_pgbackrest,
     "backup_s3_key is there": _of_repository("s3:", "backup_s3_key"),

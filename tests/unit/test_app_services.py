@@ -7,8 +7,14 @@ from ansible_collections.clink.django_stack.plugins.module_utils import health, 
 from ansible_collections.clink.django_stack.plugins.modules import app_services
 from ansible_collections.clink.django_stack.plugins.modules.app_services import ServiceError
 
-GUNICORN = {"unit": "gunicorn.service", "handover": "gunicorn-handover.service", "reserve": 64}
-CELERY = {"unit": "celery.service", "handover": "", "reserve": 0}
+GUNICORN = {
+    "unit": "gunicorn.service", "handover": "gunicorn-handover.service", "reserve": 64,
+    "files": [], "schedule": False,
+}  # fmt: skip
+OTHER = {"handover": "", "reserve": 0, "files": [], "schedule": False}
+CELERY = OTHER | {"unit": "celery.service"}
+BOT = OTHER | {"unit": "clinic-bot.service"}
+PURGE = OTHER | {"unit": "clinic-purge.service", "schedule": True}
 SITE = {"name": "example.com", "path": "/", "scheme": "https", "socket": ""}
 APPLICATION = {
     "name": "clinic", "user": "clinic", "root": "/srv/clinic", "current": "/srv/clinic/current",
@@ -22,11 +28,12 @@ def host(monkeypatch):
     """Give stand-ins for systemd and the site.
 
     `failing` names units that do not restart, `pages` is what is wrong with each answer of the
-    site, `silent` says whether the worker does not answer, and `done` has what was done.
+    site, `silent` says whether the worker does not answer, `looks` has what systemd tells of units
+    at each look (the last one stays), and `done` has what was done.
     """
     told = SimpleNamespace(
         done=[], failing=set(), pages=[], silent=False, state="active", free=500, clock=0.0,
-        log="the log", remark="", missing="",
+        log="the log", remark="", missing="", looks=[],
     )  # fmt: skip
 
     def systemctl(*words, **settings):
@@ -43,6 +50,10 @@ def host(monkeypatch):
         told.clock += 10
         return units.Result(1 if told.silent else 0, "no answer", 0.1)
 
+    def show_all(names, *_):
+        now = told.looks.pop(0) if len(told.looks) > 1 else told.looks[0]
+        return [{"Id": name, **(now[name] if name in now else now)} for name in names]
+
     def sleep(seconds):
         told.clock += seconds
 
@@ -50,6 +61,7 @@ def host(monkeypatch):
     monkeypatch.setattr(units, "run", run)
     monkeypatch.setattr(units, "journal", lambda unit, since, lines: told.log)
     monkeypatch.setattr(units, "show", lambda *names: {"MainPID": "5", "ActiveState": told.state})
+    monkeypatch.setattr(units, "show_all", show_all)
     monkeypatch.setattr(app_services.memory, "available", lambda text: told.free)
     clock = SimpleNamespace(sleep=sleep, monotonic=lambda: told.clock, time=lambda: told.clock)
     monkeypatch.setattr(app_services, "time", clock)
@@ -62,7 +74,10 @@ def host(monkeypatch):
 
 
 def work(*due, **given):
-    settings = {"outdated": False, "worker": "", "site": None, "force": False} | given
+    settings = {
+        "outdated": False, "workers": [], "steady": [], "site": None, "force": False,
+        "patience": 0, "services": list(due),
+    } | given  # fmt: skip
     return app_services.work({"application": APPLICATION, **settings}, list(due))
 
 
@@ -97,13 +112,13 @@ def test_the_old_processes_stay_if_the_new_ones_do_not_start(host):
 
 
 def test_the_restart_of_a_worker_is_not_awaited_and_it_is_pinged(host):
-    assert work(CELERY, worker="celery") == []
+    assert work(CELERY, workers=["celery"]) == []
     assert host.done == ["restart --no-block celery.service", "ping"]
 
 
 def test_a_worker_that_ends_its_tasks_is_not_pinged(host):
     host.state = "deactivating"
-    (message,) = work(CELERY, worker="celery")
+    (message,) = work(CELERY, workers=["celery"])
     assert "celery.service ends its running tasks first" in message
     assert "ping" not in host.done
 
@@ -111,7 +126,7 @@ def test_a_worker_that_ends_its_tasks_is_not_pinged(host):
 def test_a_worker_that_does_not_answer_is_an_error_after_some_time(host):
     host.silent = True
     with pytest.raises(ServiceError, match="does not answer; journalctl -u celery says why"):
-        work(CELERY, worker="celery")
+        work(CELERY, workers=["celery"])
     assert app_services.PING < host.clock < 2 * app_services.PING
 
 
@@ -150,7 +165,7 @@ def test_a_remark_on_the_site_is_passed_on(host):
 
 def test_nothing_is_tested_where_no_service_is_outdated(host):
     host.pages = ["502"] * app_services.TRIES
-    assert work(outdated=True, worker="celery", site=SITE) == []
+    assert work(outdated=True, workers=["celery"], site=SITE) == []
     assert host.done == []
 
 
@@ -170,5 +185,109 @@ def test_a_rollback_kills_what_does_not_work_and_starts_it_again(host):
 
 def test_a_rollback_succeeds_with_a_worker_that_is_silent(host):
     host.silent = True
-    told = work(CELERY, worker="celery", force=True)
+    told = work(CELERY, workers=["celery"], force=True)
     assert "were killed" in told[0] and "does not answer" in told[1]
+
+
+# --- Several workers, processes that run for ever, schedules ------------------------------------
+
+
+def test_the_worker_that_is_silent_is_named(host, monkeypatch):
+    def silent(command, limit):
+        host.clock += 10
+        return units.Result(1, f"no answer: {command[-1]}", 0.1)
+
+    monkeypatch.setattr(units, "run", silent)
+    with pytest.raises(ServiceError, match="clinic-reports@.* -u clinic-reports says why") as told:
+        work(CELERY, workers=["celery", "clinic-reports"])
+    assert "celery@" not in str(told.value)
+
+
+def running(since, run="1", **more):
+    return {
+        "ActiveState": "active", "InvocationID": run, "Job": "0",
+        "ActiveEnterTimestampMonotonic": str(int(since * 1e6)),
+    } | more  # fmt: skip
+
+
+def test_a_process_that_goes_on_works_after_some_seconds(host):
+    host.looks = [running(0.0, Job="7"), running(1.0)]
+    assert work(BOT, steady=["clinic-bot.service"]) == []
+    assert host.done == ["restart --no-block clinic-bot.service"]
+    assert app_services.STEADY + 1 < host.clock < app_services.STEADY + 2
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"ActiveState": "activating", "InvocationID": "1", "ExecMainStatus": "1"},
+        {"ActiveState": "failed", "InvocationID": "1", "ExecMainStatus": "1"},
+        running(3.0, run="2", ExecMainStatus="1"),
+    ],
+)
+def test_a_process_that_ends_is_an_error_with_its_log(host, later):
+    host.looks = [running(0.0), running(0.0), later]
+    with pytest.raises(ServiceError, match="clinic-bot.service does not go on.*\nthe log") as told:
+        work(BOT, steady=["clinic-bot.service"])
+    assert "app_schedules" not in str(told.value)
+
+
+def test_a_command_that_ends_well_belongs_into_the_schedules(host):
+    host.looks = [{"ActiveState": "activating", "InvocationID": "1", "ExecMainStatus": "0"}]
+    with pytest.raises(ServiceError, match="into app_schedules"):
+        work(BOT, steady=["clinic-bot.service"])
+
+
+def test_the_run_does_not_wait_for_a_process_that_ends_its_work(host):
+    host.looks = [{"ActiveState": "deactivating", "Job": "7"}]
+    (message,) = work(BOT, steady=["clinic-bot.service"])
+    assert "clinic-bot.service ends its work first" in message
+    assert app_services.ENDING < host.clock < 2 * app_services.ENDING
+
+
+def test_a_schedule_is_not_restarted_and_a_rollback_kills_it(host):
+    work(BOT, PURGE)
+    assert host.done == ["restart --no-block clinic-bot.service"]
+    host.pages = ["502"] * app_services.TRIES
+    work(BOT, PURGE, site=SITE, force=True)
+    assert host.done[-2:] == [
+        "stop clinic-bot.service clinic-purge.service", "restart clinic-bot.service",
+    ]  # fmt: skip
+    assert "kill --signal=SIGKILL clinic-bot.service clinic-purge.service" in host.done
+
+
+def test_a_rotation_waits_for_each_process_with_the_old_secret(host, tmp_path):
+    environment = tmp_path / "environment"
+    environment.write_text("")
+    purge, celery = (each | {"files": [str(environment)]} for each in (PURGE, CELERY))
+    old, new = "Fri 2001-01-05 00:00:00.0 UTC", "Fri 2101-01-07 00:00:00.0 UTC"
+    runs = {"ActiveState": "activating", "Job": "0"}
+    active = {"ActiveState": "active", "Job": "0"}
+    host.looks = [
+        {"celery.service": active, "clinic-purge.service": runs | {"InactiveExitTimestamp": old}},
+        {"celery.service": {"Job": "7"}, "clinic-purge.service": {"ActiveState": "inactive"}},
+        {"celery.service": active, "clinic-purge.service": runs | {"InactiveExitTimestamp": new}},
+    ]  # fmt: skip
+    assert work(services=[celery, purge], patience=10) == []
+    assert host.clock == 2
+    host.looks = [{"ActiveState": "deactivating"}]
+    with pytest.raises(ServiceError, match="celery.service still works with the old files"):
+        work(services=[celery], patience=10)
+
+
+def test_processes_that_are_described_or_installed_only_are_told(host, monkeypatch):
+    installed = ["clinic-left.service", "clinic-old.service", "clinic-old.timer"]
+    monkeypatch.setattr(app_services.processes, "installed", lambda name: installed)
+    given = {
+        "application": APPLICATION, "services": [CELERY, BOT], "steady": ["clinic-bot.service"],
+        "workers": ["celery"],
+    }  # fmt: skip
+    left, old, bot = app_services.compare(given)
+    assert "clinic-left.service" in left and "site.yml removes it" in left
+    assert "clinic-old.service" in old
+    assert "clinic-bot.service is described and not installed" in bot
+    names = {each["unit"]: each["schedule"] for each in given["services"]}
+    assert names == {
+        "celery.service": False, "clinic-left.service": False, "clinic-old.service": True,
+    }  # fmt: skip
+    assert given["steady"] == []

@@ -5,6 +5,7 @@ import hashlib
 import py_compile
 import re
 import runpy
+import shlex
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.releases import
     dotenv_text,
     environment_text,
 )
+from ansible_collections.clink.django_stack.plugins.plugin_utils import processes
 from conftest import EXAMPLE, ROLES, ROOT, Renderer, Unsafe
 from passlib.hash import sha512_crypt
 
@@ -33,6 +35,7 @@ KEY = "django-insecure-!@#$%^&*(-_=+)"
 
 SOURCE = {"directory": "/nowhere"}
 MINIMAL = {"app_name": "mini", "app_source": SOURCE, "app_domains": ["example.com"]}
+APPLICATION = {"name": "mini", "environment_file": "/etc/mini", "current": "/srv/current"}
 SETS = {
     "example": EXAMPLE,
     "minimal": MINIMAL,
@@ -174,6 +177,18 @@ SETS = {
     "large": EXAMPLE
     | {"facts": {"distribution_release": "trixie", "processor_nproc": 64, "memtotal_mb": 257000}},
 }
+# A process for each host whose unit is rendered: a worker, a command, or (for the rest) a schedule.
+COMMAND = "manage.py report --format='%Y $HOME \"{}\"'"
+PROCESSES = {
+    "example": processes.units(
+        {"reports": {"queues": ["reports"], "concurrency": 2}}, {}, APPLICATION, ["/bin/python"]
+    ),
+    "nasty": processes.units(
+        {"bot": {"command": COMMAND, "memory": 300, "sandbox": {"ReadWritePaths": "/srv/bot"}}},
+        {}, APPLICATION,
+    ),
+}  # fmt: skip
+SCHEDULE = processes.units({}, {"purge": {"command": COMMAND, True: "*:0/15"}}, APPLICATION)
 TEMPLATES = {
     role: sorted(path.name for path in (ROOT / "roles" / role / "templates").glob("*.j2"))
     for role in ROLES
@@ -200,7 +215,12 @@ def rendered(tmp_path_factory):
         for role, names in TEMPLATES.items()
         for name in names
     }
-    return {host: renderer.render(host, SETS[host], templates, OTHERS) for host in SETS}
+
+    def texts_of(host):
+        process = PROCESSES.get(host, SCHEDULE)[0]["definitions"][0]["vars"]
+        return renderer.render(host, SETS[host] | process, templates, OTHERS)
+
+    return {host: texts_of(host) for host in SETS}
 
 
 @pytest.fixture(params=SETS)
@@ -242,7 +262,8 @@ def test_every_file_has_a_reader(rendered):
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "monitor/on-failure.conf",
         "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
-        "postgresql/drop-in.conf", "postgresql/postgresql.conf", "redis/drop-in.conf",
+        "postgresql/drop-in.conf", "postgresql/postgresql.conf", "processes/process.service",
+        "processes/process.timer", "redis/drop-in.conf",
         "rabbitmq/drop-in.conf", "rabbitmq/epmd.conf", "rabbitmq/rabbitmq-env.conf",
         "rabbitmq/rabbitmq.conf", "redis/redis.conf", "sshd/sshd.conf", "swap/swapfile.swap",
     }  # fmt: skip
@@ -474,6 +495,48 @@ def test_systemd_accepts_the_units(texts, verify):
 def test_systemd_accepts_the_timer(texts, verify, role):
     units = {f"{role}.{kind}": texts[f"{role}/{role}.{kind}"] for kind in ("service", "timer")}
     assert verify(units) == (0, "")
+
+
+def test_systemd_accepts_the_processes_and_reads_their_commands(texts, rendered, verify):
+    unit = texts["processes/process.service"]
+    if texts is rendered["example"] or texts is rendered["nasty"]:
+        assert verify({"bot.service": unit}) == (0, "")
+        assert "Restart=always\n" in unit and "WantedBy=" in unit
+    else:
+        files = {f"bot.{kind}": texts[f"processes/process.{kind}"] for kind in ("service", "timer")}
+        assert verify(files) == (0, "")
+        assert "Type=oneshot\n" in unit and "WantedBy=" not in unit
+        assert "OnCalendar=*:0/15\n" in files["bot.timer"]
+
+
+def test_a_process_has_a_sandbox_and_limits_of_its_own(rendered):
+    unit = rendered["nasty"]["processes/process.service"].splitlines()
+    assert [line for line in unit if line.startswith("ReadWritePaths=")] == [
+        "ReadWritePaths=/srv/exports", "ReadWritePaths=/srv/web/nasty-app_1.d/shared",
+        "ReadWritePaths=/srv/bot",
+    ]  # fmt: skip
+    assert "MemoryMax=300M" in unit
+    assert "MemoryMax" not in rendered["example"]["processes/process.service"]
+
+
+def test_a_command_runs_in_its_own_release_with_its_own_words(rendered, tmp_path):
+    """Runs what systemd would run, with a stand-in for the release."""
+    release = tmp_path / "releases" / "1"
+    (release / "backend/src").mkdir(parents=True)
+    (release / ".venv/bin").mkdir(parents=True)
+    python = release / ".venv/bin/python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$PWD" "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "current").symlink_to(release)
+    unit = rendered["nasty"]["processes/process.service"].replace("\\\n", "")
+    line = re.search("^ExecStart=(.*)$", unit, re.M)[1]
+    line = line.replace("/srv/web/nasty-app_1.d/current", f"{tmp_path}/current")
+    # systemd's own quoting is that of a shell here, but for %% and $$.
+    words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line)]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told == [
+        str(python), f"{release}/backend/src", "manage.py", "report", '--format=%Y $HOME "{}"',
+    ]  # fmt: skip
 
 
 def test_systemd_accepts_the_unit_that_a_failure_starts(texts, verify):

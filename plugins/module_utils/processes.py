@@ -1,0 +1,84 @@
+"""The units of an application's processes and schedules on the host."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ansible_collections.clink.django_stack.plugins.module_utils import units
+
+SYSTEM = Path("/etc/systemd/system")
+# The line of each unit of the role processes. systemd ignores names that begin with X-.
+MARK = "X-DjangoStackProcess="
+
+
+def installed(application: str) -> list[str]:
+    """Return the units that the role processes has installed for an application.
+
+    Args:
+        application: its name. The marks hold it, because `clinic` and `clinic-two` begin alike.
+    """
+    line = f"{MARK}{application}"
+    found = []
+    for path in sorted(SYSTEM.glob(f"{application}-*.*")):
+        if path.suffix not in (".service", ".timer"):
+            continue
+        if stat.S_ISREG(os.lstat(path).st_mode) and line in path.read_text().splitlines():
+            found.append(path.name)
+    return found
+
+
+def foreign(names: Iterable[str], own: Iterable[str]) -> dict[str, str]:
+    """Return the units that exist and that the role has not made, with their files.
+
+    Args:
+        names: of the described units.
+        own: what `installed` returns.
+
+    Raises:
+        UnitError: systemctl fails.
+    """
+    asked = [name for name in names if name not in set(own)]
+    shown = units.show_all(asked, "FragmentPath", "LoadState")
+    return {
+        name: told["FragmentPath"] or told.get("LoadState", "")
+        for name, told in zip(asked, shown, strict=True)
+        if told.get("FragmentPath") or told.get("LoadState") != "not-found"
+    }
+
+
+def bad_calendars(calendars: Mapping[str, str]) -> dict[str, str]:
+    """Return the times that systemd does not understand, with what it says of them.
+
+    Args:
+        calendars: values of OnCalendar=, by the names of schedules.
+    """
+    told = {}
+    for name, moment in calendars.items():
+        done = units.run(["/usr/bin/systemd-analyze", "calendar", "--", moment], 10)
+        if done.code:
+            told[name] = done.output.strip().splitlines()[0] if done.output.strip() else moment
+    return told
+
+
+def remove(name: str) -> None:
+    """Stop a unit now and at boot, and remove its file and the drop-ins of this collection.
+
+    Raises:
+        UnitError: it does not stop.
+    """
+    # A worker ends its tasks first; systemd kills it after the timeout of its unit.
+    limit = units.seconds(units.show(name, "TimeoutStopUSec").get("TimeoutStopUSec", "")) + 30
+    done = units.systemctl("disable", "--now", name, limit=limit)
+    if done.code:
+        raise units.UnitError(f"{name} does not stop: {done.output.strip()}")
+    if name.endswith(".timer"):  # else the same schedule, described again, runs at once
+        units.systemctl("clean", "--what=state", name)
+    (SYSTEM / name).unlink(missing_ok=True)
+    drop_ins = SYSTEM / f"{name}.d"
+    for path in drop_ins.glob("*django_stack*.conf"):
+        path.unlink()
+    if drop_ins.is_dir() and not any(drop_ins.iterdir()):
+        drop_ins.rmdir()
