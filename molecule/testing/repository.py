@@ -49,6 +49,10 @@ BRANCHES = {
         "psychology_clinic/celery.py",
         "import sys\nif 'worker' in sys.argv:\n    raise RuntimeError(__name__)\n",
     ),
+    "no-watch": (
+        "trials/management/commands/watch.py",
+        "\n\ntime.sleep = lambda seconds: 1 / 0\n",
+    ),
     "no-requirements": ("requirements.txt", "no-such-package-of-the-trials==1.0\n"),
     "no-migration": (
         "trials/migrations/0002_broken.py",

@@ -67,18 +67,14 @@ def remove(name: str) -> None:
     """Stop a unit now and at boot, and remove its file and the drop-ins of this collection.
 
     Raises:
-        UnitError: it does not stop.
+        UnitError: systemctl fails.
     """
-    # A worker ends its tasks first; systemd kills it after the timeout of its unit.
-    limit = units.seconds(units.show(name, "TimeoutStopUSec").get("TimeoutStopUSec", "")) + 30
-    done = units.systemctl("disable", "--now", name, limit=limit)
-    if done.code:
-        raise units.UnitError(f"{name} does not stop: {done.output.strip()}")
-    if name.endswith(".timer"):  # else the same schedule, described again, runs at once
-        units.systemctl("clean", "--what=state", name)
-    (SYSTEM / name).unlink(missing_ok=True)
     drop_ins = SYSTEM / f"{name}.d"
     for path in drop_ins.glob("*django_stack*.conf"):
         path.unlink()
     if drop_ins.is_dir() and not any(drop_ins.iterdir()):
         drop_ins.rmdir()
+    if name.endswith(".timer"):  # else the same schedule, described again, runs at once
+        units.systemctl("stop", name)
+        units.systemctl("clean", "--what=state", name)
+    units.retire(name, str(SYSTEM / name))

@@ -7,7 +7,6 @@ with all processes that it has started. Source: systemd-run(1), systemd.exec(5),
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import subprocess
 import time
@@ -21,6 +20,7 @@ SYSTEMD_RUN = "/usr/bin/systemd-run"
 REST = 1.0  # seconds for reading the rest of the output after the end of a command
 KEPT = 128 * 1024  # the last bytes of an output: a hostile command may print without an end
 CUT = b"\n[...]\n"  # what stands for the middle of an output
+RETIRING = 86400.0  # seconds; systemd itself ends a service that does not stop in its time
 STOPPING = 5  # seconds after which systemd kills processes that do not end
 # Root starts programs by their full paths. This PATH is for the programs that those start.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -183,19 +183,20 @@ def moment(stamp: str) -> float:
     return told.replace(tzinfo=timezone.utc).timestamp()
 
 
-def seconds(span: str) -> float:
-    """Return a duration as systemd shows it, such as "1min 30s", in seconds."""
-    sizes = {
-        "us": 1e-6,
-        "ms": 1e-3,
-        "s": 1.0,
-        "min": 60.0,
-        "h": 3600.0,
-        "d": 86400.0,
-        "w": 604800.0,
-    }
-    found = re.findall(r"([0-9.]+)(us|ms|s|min|h|d|w)\b", span)
-    return sum(float(number) * sizes[unit] for number, unit in found)
+def retire(unit: str, file: str) -> None:
+    """Stop a unit now and at boot, and remove the file that lets it run.
+
+    The file comes last, so that the next run completes an interrupted one.
+
+    Raises:
+        UnitError: systemctl fails.
+    """
+    done = systemctl("disable", "--now", unit, limit=RETIRING)
+    if done.code:
+        raise UnitError(f"{unit} does not stop: {done.output.strip()}")
+    systemctl("reset-failed", unit)  # a worker may end with an error
+    os.unlink(file)
+    systemctl("daemon-reload")
 
 
 def outdated(services: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

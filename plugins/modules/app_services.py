@@ -338,8 +338,8 @@ def ended(unit: str, status: str, since: float) -> ServiceError:
     what = f"{unit} does not go on, its process ends; journalctl -u {unit} says:"
     if status == "0":
         what = (
-            f"{unit}: its process ends, and a process of app_processes runs for ever. Put a command "
-            f"that ends into app_schedules; journalctl -u {unit} says:"
+            f"{unit}: its process ends, and a process of app_processes runs for ever. Put a "
+            f"command that ends into app_schedules; journalctl -u {unit} says:"
         )
     return ServiceError(what, units.journal(unit, since, LOG))
 

@@ -156,8 +156,6 @@ def main() -> None:
         if not module.check_mode:
             for name in left:
                 processes.remove(name)
-            if left:
-                units.systemctl("daemon-reload")
             for name, verbs in due:
                 for verb in verbs:
                     done = units.systemctl(verb, name)

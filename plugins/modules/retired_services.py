@@ -52,14 +52,11 @@ stopped:
   returned: always
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import units
-
-STOPPING = 86400.0  # seconds; systemd itself ends a service that does not stop in its time
 
 
 def is_ours(service: dict[str, Any]) -> bool:
@@ -68,23 +65,6 @@ def is_ours(service: dict[str, Any]) -> bool:
     if path.is_symlink() or not path.is_file():
         return False
     return service["text"] in path.read_text(encoding="utf-8", errors="replace")
-
-
-def retire(service: dict[str, Any]) -> None:
-    """Stop a service now and at boot, and remove its file.
-
-    The file comes last, so that the next run completes an interrupted one.
-
-    Raises:
-        UnitError: systemctl fails.
-    """
-    unit = service["unit"]
-    done = units.systemctl("disable", "--now", unit, limit=STOPPING)
-    if done.code:
-        raise units.UnitError(f"{unit} does not stop: {done.output.strip()}")
-    units.systemctl("reset-failed", unit)  # a worker may end with an error
-    os.unlink(service["own"])
-    units.systemctl("daemon-reload")
 
 
 def main() -> None:
@@ -104,7 +84,7 @@ def main() -> None:
     stopped = [each["unit"] for each in ours]
     try:
         for each in ours if not module.check_mode else []:
-            retire(each)
+            units.retire(each["unit"], each["own"])
     except units.UnitError as error:
         module.fail_json(msg=str(error), stopped=stopped)
     if stopped:

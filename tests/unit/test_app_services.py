@@ -137,7 +137,7 @@ def test_the_log_of_a_service_that_does_not_work_tells_what_to_do(host):
         work(GUNICORN)
     host.silent = True
     with pytest.raises(ServiceError, match=r"(?s)^The disk is full.*\nThe worker .* does not "):
-        work(CELERY, worker="celery")
+        work(CELERY, workers=["celery"])
     host.failing, host.pages = set(), ["GET /: 502"] * app_services.TRIES
     with pytest.raises(ServiceError, match=r"(?s)^The disk is full.*\nGET /: 502"):
         work(GUNICORN, site=SITE)
@@ -146,7 +146,7 @@ def test_the_log_of_a_service_that_does_not_work_tells_what_to_do(host):
 def test_a_service_that_the_host_does_not_have_is_named(host):
     host.missing = "celery.service"
     with pytest.raises(ServiceError, match=r"^The host has no celery.service: run site.yml"):
-        work(CELERY, GUNICORN, worker="celery")
+        work(CELERY, GUNICORN, workers=["celery"])
     assert "ping" not in host.done
 
 

@@ -112,8 +112,13 @@ class Site:
     def directories(self):
         return set(self.host.check_output(f"ls {ROOT}/releases").split())
 
+    def places(self):
+        """Return the releases in which the processes of the application's user work."""
+        find = f"for each in $(pgrep --uid {APP}); do readlink /proc/$each/cwd; done | sort -u"
+        return {path.rpartition("/")[2] for path in self.host.run(find).stdout.split()}
+
     def processes(self):
-        units = "gunicorn celery celery-beat"
+        units = f"gunicorn celery celery-beat {APP}-reports {APP}-watch"
         return self.host.check_output(f"systemctl show --property=MainPID --value {units}").split()
 
 
@@ -171,6 +176,7 @@ def test_a_deploy_loses_no_request_and_no_stylesheet(site, loaded, number, turn)
         done(deploy(f"good-{number}"))
         assert site.number() == number
     assert seen.longest < PAUSE
+    eventually(lambda: site.places() == {site.live()})
     assert site.door.ask("/trials/style/").text != link
     kept = site.door.ask(link)
     assert (kept.status_code, kept.text) == (200, style)
@@ -221,6 +227,7 @@ def test_a_rollback_to_a_named_release_loses_no_request(site, loaded, pair, turn
         done(rollback(f"app_rollback_to={target}"))
         assert site.number() == number_of(site, target)
     assert site.live() == target
+    eventually(lambda: site.places() == {target})
 
 
 def test_a_restart_by_hand_loses_no_request(host, loaded):
@@ -260,6 +267,26 @@ def test_a_release_whose_worker_does_not_start_is_taken_back(site, loaded):
     eventually(lambda: site.door.ask("/api/status/").status_code == 200)
 
 
+def test_a_release_whose_command_does_not_go_on_is_taken_back(site):
+    before = site.live(), site.number()
+    told = refused(deploy("no-watch"))
+    assert f"{APP}-watch.service does not go on" in told
+    assert "ZeroDivisionError" in told
+    assert (site.live(), site.number()) == before
+    eventually(lambda: site.places() == {site.live()})
+
+
+def test_a_command_gets_its_words_and_a_schedule_runs(host):
+    """Nothing expands the words; the schedule has run by now, since it is due each minute."""
+    log = host.check_output(f"journalctl --unit={APP}-watch --output=cat")
+    assert "watch 100% of $HOME" in log.splitlines()
+    told = host.check_output(
+        f"systemctl show --property=Result,ExecMainStartTimestampMonotonic {APP}-tidy"
+    )
+    assert "Result=success" in told
+    assert "ExecMainStartTimestampMonotonic=0" not in told
+
+
 def test_a_rollback_chooses_no_broken_release(site):
     good = site.in_state("good")
     live = site.live()
@@ -290,6 +317,16 @@ def test_queued_tasks_are_done_once_each(sql):
     marks = "FROM trials_mark WHERE name ~ '^amid [0-9]+$'"
     eventually(lambda: int(sql(f"SELECT count(DISTINCT name) {marks}")) == TASKS, patience=60)
     assert sql(f"SELECT count(*) {marks}") == str(TASKS)
+
+
+def test_a_killed_worker_gets_its_task_back_while_another_one_works(host, door, sql):
+    marks = "SELECT count(*) FROM trials_mark WHERE name = 'killed {}'"
+    assert door.ask("/trials/long/4/killed/?queue=reports", "POST").status_code == 202
+    eventually(lambda: sql(marks.format("began")) == "1")
+    host.check_output(f"systemctl kill --signal=SIGKILL {APP}-reports")
+    # Well before the visibility_timeout of 30 s.
+    eventually(lambda: sql(marks.format("ended")) == "1", patience=20)
+    assert sql(marks.format("began")) == "2"
 
 
 @pytest.mark.usefixtures("beats")

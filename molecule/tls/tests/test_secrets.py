@@ -169,6 +169,23 @@ def test_no_request_is_lost(rotated, secret):
     assert failed == 0
 
 
+def test_no_process_has_an_old_one(host, rotated):
+    """Neither the services nor the processes that app_processes describes."""
+    units = host.check_output(
+        f"systemctl show --property=MainPID --value {APP}-idle {APP}-reports celery gunicorn"
+    ).split()
+    assert len(units) == 4 and "0" not in units
+    read = f"for each in $(pgrep --uid {APP}); do cat /proc/$each/environ 2>/dev/null; done"
+    text = subprocess.run(
+        ["docker", "exec", host.backend.get_pytest_id().rpartition("//")[2], "sh", "-c", read],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert all(value in text for value in rotated.after.values())
+    assert f":{rotated.before['database_password']}@" not in text
+    assert f":{rotated.before['broker_password']}@" not in text
+    assert f"SECRET_KEY={rotated.before['secret_key']}\0" not in text
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 def test_the_application_has_a_new_one(rotated, secret):
     assert rotated.after[secret] != rotated.before[secret]

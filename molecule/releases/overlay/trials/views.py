@@ -39,13 +39,14 @@ def style(request: HttpRequest) -> HttpResponse:
 def queue(request: HttpRequest, count: int, name: str) -> HttpResponse:
     """Queue many short tasks, each with a name of its own."""
     for number in range(count):
-        tasks.mark.delay(f"{name} {number}")
+        queue = "reports" if number % 2 else None  # each of the two workers gets half of them
+        tasks.mark.apply_async([f"{name} {number}"], queue=queue)
     return text(count, status=202)
 
 
 @csrf_exempt
 @require_POST
 def long(request: HttpRequest, seconds: int, name: str) -> HttpResponse:
-    """Queue one long task."""
-    tasks.long.delay(seconds, name)
+    """Queue one long task, in the queue that is named."""
+    tasks.long.apply_async([seconds, name], queue=request.GET.get("queue"))
     return text(seconds, status=202)
