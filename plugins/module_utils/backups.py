@@ -31,7 +31,13 @@ PROBLEMS = (
         "a file of the repository is damaged",
     ),
     (
-        r"is not later than latest backup label|clock skew|TooSkewed|not yet valid|has expired",
+        r"is not later than latest backup label",
+        "a backup is of a time in the future, because the clock was wrong. Correct the clock. Then "
+        "remove that backup, whose label is the last one below: sudo -u postgres pgbackrest "
+        "--config=/etc/django_stack/backup/pgbackrest.conf --stanza=APP_NAME --set=LABEL expire",
+    ),
+    (
+        r"clock skew|TooSkewed|not yet valid|has expired",
         "the clock of this host is or was wrong, or that of the repository is; or the certificate "
         "of the repository has expired. timedatectl shows the clock of this host",
     ),
@@ -48,16 +54,16 @@ PROBLEMS = (
         "postgresql-client",
     ),
     (
+        r"DbConnectError|unable to find primary cluster|connection to server on socket",
+        "PostgreSQL of this host does not answer: systemctl status 'postgresql@*' says why",
+    ),
+    (
         r"password authentication failed|no pg_hba.conf entry",
         "the server of the database refuses the login: check app_database",
     ),
     (
         r"connection to server (at|on) .* failed|could not translate host name",
         "the server of the database does not answer: check app_database",
-    ),
-    (
-        r"DbConnectError|unable to find primary cluster",
-        "PostgreSQL of this host does not answer",
     ),
     (
         r"Fatal: wrong password|no key found|CryptoError|cipher header invalid|unable to flush"

@@ -237,7 +237,9 @@ def test_a_disk_without_room_is_refused():
         ("Fatal: wrong password or no key found", "does not open"),
         ("ERROR: [031]: cipher header invalid", "does not open"),
         ("ERROR: [047]: new backup label '20261127-120000F' is not later than latest backup label "
-         "'20271127-120000F'", "clock"),
+         "'20271127-120000F'", "remove that backup"),
+        ("[DbConnectError] unable to connect to 'port=5432': connection to server on socket "
+         '"/var/run/postgresql/.s.PGSQL.5432" failed: No such file', "of this host"),
         ("CryptoError: unable to find hostname '10.0.0.1' in certificate common", "another name"),
         ("ERROR: [055]: archive.info exists but backup.info is missing on repo1", "interrupted"),
         ("x509: certificate signed by unknown authority", "unknown authority"),
