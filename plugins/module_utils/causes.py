@@ -412,8 +412,8 @@ PACKAGES = (
     ),
     Cause(
         r"(?:^|\s)(?P<name>[\w.-]+)(?:[=><~!]\S*)? (?:was|were) not found in the package registry",
-        "The package index has no package $name: correct the requirements or app_packages. A private "
-        "package needs its index (UV_INDEX in app_install_environment) or its URL.",
+        "The package index has no package $name: correct the requirements or app_packages. A "
+        "private package needs its index (UV_INDEX in app_install_environment) or its URL.",
     ),
     Cause(
         r"No solution found when resolving|ResolutionImpossible|conflicting dependencies",

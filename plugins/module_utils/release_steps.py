@@ -306,12 +306,19 @@ class Steps:
 
         The copies get the group of the directory and the modes of new files, as uploads do: the web
         server reads them.
+
+        Raises:
+            StepError: a build has left something else there, such as a link to another directory.
         """
-        if os.path.lexists(path / ".shared"):
-            places = [f"{path}/.shared", self.application["shared"]]
-            command = ["/bin/sh", "-ec", SHARE, "share", *places]
-            command += self.application["shared_directories"]
-            self.as_application(["shared"], path, command, environment)
+        source = path / ".shared"
+        if not os.path.lexists(source):
+            return
+        if source.is_symlink() or not source.is_dir():
+            raise StepError("shared", "", f"{source} should be a directory after the build.")
+        places = [str(source), self.application["shared"]]
+        command = ["/bin/sh", "-ec", SHARE, "share", *places]
+        command += self.application["shared_directories"]
+        self.as_application(["shared"], path, command, environment)
 
     def django(
         self, path: Path, steps: list[str], environment: Path, writes: tuple[str, ...],

@@ -859,6 +859,16 @@ def test_the_application_has_its_secrets_and_writes_where_it_is_told(steps, host
     assert "--setenv=APP_GUNICORN=# gunicorn.conf.py" in command
 
 
+@pytest.mark.parametrize("leave", [lambda path: path.symlink_to("/etc"), lambda path: path.touch()])
+def test_what_a_build_leaves_in_the_place_of_shared_files_is_refused(steps, host, systemd, leave):
+    path = host.releases / ONE
+    path.mkdir()
+    leave(path / ".shared")
+    with pytest.raises(StepError, match="app_shared_directories"):
+        steps.share(path, host.environment_file)
+    assert systemd.commands == []
+
+
 @pytest.mark.parametrize("own", ["/srv/exports", ["/srv/exports"]])
 def test_what_the_sandbox_allows_is_kept(steps, host, systemd, own):
     steps.application["sandbox"] = {"ReadWritePaths": own}

@@ -18,7 +18,7 @@ def answers(host, door):
     return told
 
 
-CHANGE = {"gunicorn_timeout": 31}
+CHANGE = {"gunicorn_threads": 7}
 # What cannot be released, and the variable that the message should name. Each stops one step later.
 BAD_RELEASES = {
     "no such repository": ({"app_source": {"git": "file:///nowhere", "ref": "main"}}, "app_source"),
