@@ -288,6 +288,11 @@ def barrier(path: str) -> str:
     return ""
 
 
+def printable(path: str) -> str:
+    """Return a path of the application's without what a terminal would obey, and in UTF-8."""
+    return "".join(each if each.isprintable() else "?" for each in path)
+
+
 def owner(path: str) -> str:
     """Return the mode and the owner of a file, as ls(1) shows them."""
     told = os.stat(path)
@@ -309,7 +314,7 @@ def see_file(site: Mapping[str, Any], url: str, root: str) -> Verdict:
     if not path:
         return Verdict()
     real = os.path.realpath(root)
-    page = url + quote(os.path.relpath(path, real))
+    page = url + quote(os.fsencode(os.path.relpath(path, real)))
     answer = answer_of(nginx(site["name"], site["scheme"]), site["name"], page, site["scheme"])
     if answer.status in (200, 304, 401) or not os.path.lexists(path):  # 401: a password is wanted
         return Verdict()
@@ -318,7 +323,9 @@ def see_file(site: Mapping[str, Any], url: str, root: str) -> Verdict:
         closed = barrier(path)
         is_roots = not os.stat(closed or real).st_uid
         wrong += (
-            f" nginx cannot read {closed}, {owner(closed)}." if closed else UNSERVED.format(root)
+            f" nginx cannot read {printable(closed)}, {owner(closed)}."
+            if closed
+            else UNSERVED.format(root)
         )
     except OSError:
         return Verdict()  # removed meanwhile
@@ -347,7 +354,7 @@ def judge(site: Mapping[str, Any]) -> Verdict:
         verdicts = [page]
         if not page.wrong:
             verdicts += see_files(site)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # a host that TLS refuses
         return Verdict(f"GET {site['scheme']}://{site['name']}{site['path']}: {error}")
     told = [each.told for each in verdicts if each.told]
     wrong = next((each.wrong for each in verdicts if each.wrong), "")

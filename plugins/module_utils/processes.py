@@ -25,9 +25,13 @@ def installed(application: str) -> list[str]:
     for path in sorted(SYSTEM.glob(f"{application}-*.*")):
         if path.suffix not in (".service", ".timer"):
             continue
-        if stat.S_ISREG(os.lstat(path).st_mode) and line in path.read_text().splitlines():
+        if stat.S_ISREG(os.lstat(path).st_mode) and line in _text(path).splitlines():
             found.append(path.name)
     return found
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def foreign(names: Iterable[str], own: Iterable[str]) -> dict[str, str]:

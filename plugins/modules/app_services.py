@@ -460,19 +460,19 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
 def compare(given: dict[str, Any]) -> list[str]:
     """Add the processes that are installed and not described; return what there is to tell."""
     name = given["application"]["name"]
-    found = [each for each in processes.installed(name) if each.endswith(".service")]
+    installed = processes.installed(name)
     own = [each["unit"] for each in given["services"]]
-    timers = processes.installed(name)
     told = []
-    for unit in found:
-        if unit not in own:
-            scheduled = unit.replace(".service", ".timer") in timers
+    for unit in installed:
+        if unit.endswith(".service") and unit not in own:
+            scheduled = unit.replace(".service", ".timer") in installed
             given["services"].append({
                 "unit": unit, "files": [], "handover": "", "reserve": 0, "schedule": scheduled,
             })  # fmt: skip
             told.append(f"{unit} is not in app_processes and app_schedules; site.yml removes it")
     for unit in own:
-        if unit.startswith(f"{name}-") and unit not in found:
+        # Gunicorn's service may have such a name, too, and no mark of a process.
+        if unit.startswith(f"{name}-") and not (processes.SYSTEM / unit).is_file():
             told.append(f"{unit} is described and not installed; site.yml installs it")
             given["services"] = [each for each in given["services"] if each["unit"] != unit]
             given["workers"] = [each for each in given["workers"] if f"{each}.service" != unit]

@@ -275,6 +275,16 @@ def test_a_rotation_waits_for_each_process_with_the_old_secret(host, tmp_path):
         work(services=[celery], patience=10)
 
 
+def test_gunicorn_may_have_a_name_like_a_process(monkeypatch, tmp_path):
+    """Its unit has no mark of a process, and restarts all the same."""
+    (tmp_path / "clinic-gunicorn.service").write_text("[Unit]\n")
+    monkeypatch.setattr(app_services.processes, "SYSTEM", tmp_path)
+    service = GUNICORN | {"unit": "clinic-gunicorn.service"}
+    given = {"application": APPLICATION, "services": [service], "steady": [], "workers": []}
+    assert app_services.compare(given) == []
+    assert given["services"] == [service]
+
+
 def test_processes_that_are_described_or_installed_only_are_told(host, monkeypatch):
     installed = ["clinic-left.service", "clinic-old.service", "clinic-old.timer"]
     monkeypatch.setattr(app_services.processes, "installed", lambda name: installed)

@@ -130,6 +130,14 @@ def test_what_an_application_says_is_no_control_character(pages):
     assert health.judge(HTTPS).told.isprintable()
 
 
+def test_a_name_that_tls_refuses_is_no_answer(monkeypatch):
+    def refuse(name, scheme):
+        raise ValueError("server_hostname cannot start with a leading dot")
+
+    monkeypatch.setattr(health, "nginx", refuse)
+    assert "leading dot" in health.judge(HTTPS).wrong
+
+
 # --- Files ----------------------------------------------------------------------------------------
 
 
@@ -161,6 +169,23 @@ def served(pages, tmp_path, monkeypatch):
 def test_a_file_that_is_served_is_right(pages, served, status):
     pages[served.url] = Answer(status, "", "")
     assert health.judge(served.site) == health.Verdict()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of root's")
+def test_no_name_of_an_upload_stops_a_deploy(pages, served, monkeypatch):
+    """A name may be neither UTF-8 nor printable."""
+    monkeypatch.setattr(health.Path, "parents", property(lambda path: [path.parent]))
+    name = os.fsdecode(b"evil-\xff\x1b[2J.txt")
+    upload = served.root / name
+    upload.write_text("")
+    upload.chmod(0o600)
+    for path in (upload, served.root):
+        os.chown(path, 1000, 0)
+    os.utime(upload, (2e9, 2e9))
+    pages["http://example.com/static/evil-%FF%1B%5B2J.txt"] = Answer(403, "Forbidden", "")
+    found = health.judge(served.site)
+    assert found.wrong == "" and "evil-??[2J.txt" in found.told
+    assert found.told.isprintable()
 
 
 def test_a_directory_without_a_file_is_not_asked(pages, served):

@@ -173,6 +173,7 @@ def test_only_units_with_the_mark_of_the_application_are_its_own(host):
     host.add("clinic-purge.timer")
     host.add("clinic-hand-made.service", application="")
     host.add("clinic-two-bot.service", application="clinic-two")
+    (host.directory / "clinic-latin.service").write_bytes(b"Description=caf\xe9\n")
     (host.directory / "clinic-link.service").symlink_to("clinic-bot.service")
     assert on_host.installed("clinic") == ["clinic-bot.service", "clinic-purge.timer"]
 
