@@ -263,7 +263,7 @@ def files(root: str, limit: int) -> Iterator[tuple[float, str]]:
 def example(root: str) -> str:
     """Return the path of the newest file below a directory; empty if there is none.
 
-    nginx serves no file whose path has a part that begins with a dot.
+    nginx sends nothing whose name begins with a dot; see templates/_site/macros.j2 of its role.
     """
     real = os.path.realpath(root)
     shown = (each for each in files(real, LOOKS) if "/." not in each[1].removeprefix(real))

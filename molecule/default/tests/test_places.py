@@ -42,7 +42,8 @@ def places(host):
     host.check_output(
         f"mkdir -p /srv/front/assets {MEDIA}/real && cd /srv/front && echo front >index.html && "
         "for ending in mjs css wasm webmanifest avif woff2 map jsonld glb vtt; do "
-        "echo x >assets/f.$ending; done && ln -sfn /etc/hostname leak.txt && "
+        "echo x >assets/f.$ending; done && mkdir -p .well-known && "
+        "echo x | tee .env .well-known/x && ln -sfn /etc/hostname leak.txt && "
         f"echo real >{MEDIA}/real/x && ln -sfn real {MEDIA}/front && echo x >{MEDIA}/secret.txt && "
         f"chmod -R a+rX {MEDIA} && echo {text} | base64 -d >/run/other.py && "
         "systemd-run --quiet --unit=other python3 /run/other.py"
@@ -102,10 +103,15 @@ def test_a_file_has_its_type(door, ending, told):
 
 @pytest.mark.parametrize(
     "path",
-    ["/front/assets/old.js", "/front/leak.txt", "/shared/x", "/protected/secret.txt", "/front../x"],
-)
+    ["/front/assets/old.js", "/front/leak.txt", "/shared/x", "/protected/secret.txt", "/front../x",
+     "/front/.env", "/front/%2egit/config"],
+)  # fmt: skip
 def test_no_link_is_followed_and_no_page_is_given_for_a_file(door, path):
     assert door.ask(path).status_code == 404
+
+
+def test_a_file_for_the_whole_web_has_a_dot_in_front(door):
+    assert door.ask("/front/.well-known/x").text == "x\n"
 
 
 def test_the_application_leads_to_a_protected_file(door):
