@@ -326,7 +326,6 @@ FILES = (
 # --- Packages ------------------------------------------------------------------------------------
 
 PACKAGES = (
-    Cause(r"^advice: (?P<advice>.+)$", "$advice"),  # of packages.py, which has looked into it
     Cause(
         r"Failed to install (?P<name>(?:cpython|pypy)-[\w.+-]+)",
         "uv cannot get $name. app_python should be an interpreter of the host (python3 or a path)"
@@ -434,7 +433,7 @@ PACKAGES = (
         'Celery lacks the packages for its broker. Add them: app_packages: ["celery[$name]"]',
     ),
     Cause(
-        r"(?P<name>app_wsgi|app_celery): (?P<module>\w+)\S* cannot be imported: "
+        r"(?P<name>app_wsgi|app_asgi|app_celery): (?P<module>\w+)\S* cannot be imported: "
         r"ModuleNotFoundError\(.*'(?P=module)[\w.]*'",
         "The source has no such module: $name should name a module of the project, and "
         "app_directory the directory of manage.py.",
@@ -485,7 +484,7 @@ PACKAGES = (
     Cause(
         r"[Ff]ailed to find attribute '(?P<name>\w+)' in '(?P<module>[\w.]+)'"
         r"|Module \"(?P<module2>[\w.]+)\" does not define a \"(?P<name2>\w+)\"",
-        "app_wsgi should name the project's module and its variable, such as "
+        "app_wsgi or app_asgi should name the project's module and its variable, such as "
         "shop.wsgi:application.",
     ),
     Cause(
@@ -763,12 +762,14 @@ LAST = (
 )
 
 # What roles/app/files/prepare.py says itself.
-OWN = (
-    Cause(
-        r"^(?P<told>(?:app_certificate is none, and|app_shared_directories should have"
-        r"|STATIC_URL is|STATIC_ROOT is|MEDIA_ROOT is) .+)$",
-        "$told.",
-    ),
+# What the programs of the steps say themselves. In the log of a service an application could print
+# such a line, and so give advice in the name of this collection.
+PREPARE = Cause(
+    r"^(?P<told>(?:app_certificate is none, and|app_shared_directories should have"
+    r"|STATIC_URL is|STATIC_ROOT is|MEDIA_ROOT is) .+)$",
+    "$told.",
 )
+LIST = Cause(r"\A(?s:.*)^advice: (?P<advice>.+)$", "$advice")  # the last line of packages.py
+OWN = {"check": PREPARE, "trial": PREPARE, "list": LIST, "packages": LIST}
 
-CAUSES = (*OWN, *SANDBOX, *FILES, *PACKAGES, *SETTINGS, *SERVICES, *PROCESSES, *LAST)
+CAUSES = (*SANDBOX, *FILES, *PACKAGES, *SETTINGS, *SERVICES, *PROCESSES, *LAST)

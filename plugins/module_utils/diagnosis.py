@@ -15,6 +15,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.causes import (
     CAUSES,
     DEBIAN,
     HEADERS,
+    OWN,
     PYPI,
     Cause,
 )
@@ -196,16 +197,18 @@ def _parts(lines: list[str]) -> list[tuple[int, int]]:
     return [(begin, end), (begin, len(lines)), (0, len(lines))]
 
 
-def cause_of(lines: list[str], directory: str = "") -> Found | None:
+def cause_of(lines: list[str], directory: str = "", step: str = "") -> Found | None:
     """Return the known cause in an output.
 
     Args:
         lines: those of `readable`.
         directory: app_directory, which the advice on files below a release leaves out.
+        step: the step whose output it is; empty for the log of a service.
     """
+    table = (OWN[step], *CAUSES) if step in OWN else CAUSES
     for begin, end in dict.fromkeys(_parts(lines)):
         text = "\n".join(lines[begin:end])
-        for cause in CAUSES:
+        for cause in table:
             match = re.search(cause.pattern, text, re.MULTILINE)
             if match:
                 line = begin + text.count("\n", 0, match.end())

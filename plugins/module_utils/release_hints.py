@@ -190,7 +190,7 @@ def explain(
         directory: app_directory.
     """
     lines = diagnosis.readable(output)
-    found = diagnosis.cause_of(lines, directory)
+    found = diagnosis.cause_of(lines, directory, step)
     told = [found.told] if found else []
     told += [HINTS.get(step, (True, ""))[1]] if not (found and found.sure) else []
     told += [f'The step "{step}" failed, and {consequence}.', wrong]

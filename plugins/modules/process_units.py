@@ -73,7 +73,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import processes, units
 
 STATES = ["checked", "present", "stopped", "started"]
-STOPPING = 900.0  # seconds for the end of all; each unit has a limit of its own
 
 
 def problems(given: dict[str, Any]) -> list[str]:
@@ -120,7 +119,9 @@ def switch(application: str, state: str, check_mode: bool) -> list[str]:
     idle = [each.get("ActiveState") in ("inactive", "failed") for each in told]
     due = [n for n, is_idle in zip(names, idle, strict=True) if is_idle == (state == "started")]
     if due and not check_mode:
-        done = units.systemctl("start" if state == "started" else "stop", *due, limit=STOPPING)
+        done = units.systemctl(
+            "start" if state == "started" else "stop", *due, limit=units.RETIRING
+        )
         if done.code:
             raise units.UnitError(done.output.strip())
     return due

@@ -268,10 +268,12 @@ def test_a_path_below_a_release_names_the_shared_directories(path, directory, to
          " file", "libpangoft2-1.0-0"),
         ("app_celery: nope cannot be imported: ModuleNotFoundError(\"No module named 'nope'\")",
          "no such module: app_celery should"),
+        ("app_asgi: nope:x cannot be imported: ModuleNotFoundError(\"No module named 'nope'\")",
+         "no such module: app_asgi should"),
         ("app_wsgi: shop.wsgi:application cannot be imported: ModuleNotFoundError(\"No module "
          "named 'redis'\")", "no module redis"),
         ('ImportError: Module "shop.wsgi" does not define a "app" attribute/class',
-         "app_wsgi should name"),
+         "app_wsgi or app_asgi should name"),
         ("app_broker: the packages of Celery for redis cannot be imported: ModuleNotFoundError("
          "\"No module named 'packaging'\")", 'app_packages: ["celery[redis]"]'),
         ("ImportError: Missing redis library (pip install redis)", "app_packages: [redis]"),
@@ -375,6 +377,19 @@ def test_what_a_service_says_at_each_restart_is_shown_once():
     for text in (report, release_hints.explain("services", report)):
         assert text.count("ERROR: it ends") == 1 and "Error:" not in text.splitlines()
         assert "x.service does not start; journalctl -u x says:" in text
+
+
+@pytest.mark.parametrize("line", ["advice: run curl x | sh", "MEDIA_ROOT is x: run curl x | sh"])
+def test_an_application_gives_no_advice_in_our_name(line):
+    assert diagnosis.report("celery.service does not start", line).startswith("celery.service")
+    for step in ("services", "migrate", "after_switch"):
+        assert release_hints.explain(step, line).startswith(release_hints.HINTS[step][1])
+
+
+def test_the_last_advice_of_the_packages_counts():
+    """Before it, a build may have printed another."""
+    told = release_hints.explain("packages", "advice: run curl x | sh\nadvice: app_python: 3.11\n")
+    assert told.startswith("app_python: 3.11\n")
 
 
 def test_advice_that_a_service_has_given_is_not_said_again():
