@@ -202,7 +202,8 @@ OTHERS = {
     "packages": "{{ __backup_apt_packages }}",
     "key": "{{ __backup_storage_files[backup_key_storage] + __backup_login_files.cluster"
     " + __backup_ssh_files }}",
-    "trial": "{{ __gunicorn_trial_settings }}",
+    "trial": "{{ __app_trial_settings }}",
+    "trial without the playbooks": "{{ __app_gunicorn }}",
 }
 
 
@@ -218,7 +219,8 @@ def rendered(tmp_path_factory):
 
     def texts_of(host):
         process = PROCESSES.get(host, SCHEDULE)[0]["definitions"][0]["vars"]
-        return renderer.render(host, SETS[host] | process, templates, OTHERS)
+        passed = {"app_trial_settings": "{{ __gunicorn_trial_settings }}"}  # as the playbooks do
+        return renderer.render(host, SETS[host] | process | passed, templates, OTHERS)
 
     return {host: texts_of(host) for host in SETS}
 
@@ -731,6 +733,7 @@ def test_the_trial_has_the_settings_of_the_service(texts, tmp_path):
     application = re.search(r"^ExecStart=.* (\S+)$", unit, re.M)[1]
     served = "UvicornWorker" if application.endswith("asgi:application") else "gthread"
     assert trial["worker_class"].endswith(served)
+    assert texts["trial without the playbooks"]["worker_class"].endswith(served)
 
 
 def test_the_hosts_size_decides(rendered):
