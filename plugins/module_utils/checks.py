@@ -730,7 +730,7 @@ def look(
     checks["units"] = all_units
     if description["beat"] and (thorough or beat_command):
         checks["beat"] = beat
-    if description["queues"] and description["environment_file"]:
+    if description["queues"] and (queue_command or description["environment_file"]):
         checks["queue"] = all_queues
     if description["postgresql_port"]:
         checks["database"] = lambda: look_database(description["postgresql_port"], now)

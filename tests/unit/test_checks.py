@@ -717,7 +717,7 @@ def test_a_look_goes_on_where_a_check_fails(monkeypatch, host):
     assert "Redis does not answer" in told["queue"]
     assert "the check itself has failed" in told["database"]
     assert known == {"queues": memory["queues"], "beat": {}, "probes": {}}
-    description["queue_command"], host.output = "x", "3\n"
+    description["queue_command"], description["environment_file"], host.output = "x", "", "3\n"
     rows, known = checks.look(description, memory, NOW, thorough=False)
     (row,) = (row for row in rows if row.name == "queue")
     assert row.told == "3 tasks, the oldest waits for up to 0 s"
