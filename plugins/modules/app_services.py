@@ -153,6 +153,7 @@ told:
 import os
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -185,10 +186,12 @@ LOG = 400  # lines of a service's log in which the cause is looked for
 PING = 25  # seconds within which a worker must answer
 ENDING = 5.0  # seconds to wait for a process that still ends its work
 STEADY = 5.0  # seconds that a process has to run
+IMPORTING = 20.0  # seconds that it may be busy at its start, such as with imports
+CALM = 4  # looks in a row that find it asleep
 LOOKS = 0.3  # seconds between two looks at units
 FOLLOWS = "the new release follows then"
 WATCHED = ("Id", "ActiveState", "Job", "InvocationID", "ExecMainStatus",
-           "ActiveEnterTimestampMonotonic")  # fmt: skip
+           "ActiveEnterTimestampMonotonic", "MainPID")  # fmt: skip
 TRIES = 10  # requests to the site, one each second
 
 
@@ -302,8 +305,23 @@ def has_job(told: dict[str, str]) -> bool:
     return told.get("Job", "0") not in ("", "0")
 
 
+def is_asleep(process: str) -> bool:
+    """Return whether a process waits for something, and neither runs nor reads from a disk.
+
+    Args:
+        process: its number. A process that has ended counts as asleep: systemd tells of its end.
+    """
+    try:
+        text = Path("/proc", process, "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return text.rpartition(")")[2].split()[0] not in ("R", "D")
+
+
 def watch(names: list[str], since: float) -> list[str]:
     """Wait until the processes of units have run for some seconds; return messages.
+
+    A process that is still busy with its imports can yet fail, on a slow host after some seconds.
 
     Args:
         names: of the units.
@@ -315,6 +333,7 @@ def watch(names: list[str], since: float) -> list[str]:
     begun, waiting = time.monotonic(), list(names)
     told: list[str] = []
     first: dict[str, str | None] = {}
+    calm = dict.fromkeys(names, 0)
     while waiting:
         for shown in units.show_all(waiting, *WATCHED):
             unit, state = shown.get("Id", ""), shown.get("ActiveState")
@@ -326,8 +345,9 @@ def watch(names: list[str], since: float) -> list[str]:
             run = first.setdefault(unit, shown.get("InvocationID"))
             if state != "active" or run != shown.get("InvocationID"):
                 raise ended(unit, shown.get("ExecMainStatus", ""), since)
-            entered = int(shown.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
-            if time.monotonic() - entered > STEADY:
+            calm[unit] = calm[unit] + 1 if is_asleep(shown.get("MainPID", "0")) else 0
+            age = time.monotonic() - int(shown.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+            if age > IMPORTING or (age > STEADY and calm[unit] >= CALM):
                 waiting.remove(unit)
         time.sleep(LOOKS if waiting else 0)
     return told

@@ -1,5 +1,6 @@
 """The order in which services restart, and what is said where one does not work."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -215,6 +216,19 @@ def test_a_process_that_goes_on_works_after_some_seconds(host):
     assert work(BOT, steady=["clinic-bot.service"]) == []
     assert host.done == ["restart --no-block clinic-bot.service"]
     assert app_services.STEADY + 1 < host.clock < app_services.STEADY + 2
+
+
+@pytest.mark.parametrize(("until", "seconds"), [(9.0, 9.0), (1e6, app_services.IMPORTING)])
+def test_a_process_that_is_busy_at_its_start_gets_more_time(host, monkeypatch, until, seconds):
+    monkeypatch.setattr(app_services, "is_asleep", lambda process: host.clock > until)
+    host.looks = [running(0.0)]
+    assert work(BOT, steady=["clinic-bot.service"]) == []
+    assert seconds < host.clock < seconds + 2
+
+
+def test_a_process_is_asleep_or_busy():
+    assert app_services.is_asleep("0")
+    assert not app_services.is_asleep(str(os.getpid()))
 
 
 @pytest.mark.parametrize(
