@@ -15,14 +15,16 @@ import socket
 import ssl
 import stat
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-TIMEOUT = 30.0  # seconds that an answer takes at most, as a whole
+TIMEOUT = 30.0  # seconds that an answer takes at most, as a whole; after as many no redirect counts
 HOPS = 10  # redirects that are followed; browsers give up after 20
 LOOKS = 500  # files among which an example is chosen
 MOVED = (301, 302, 303, 307, 308)
@@ -208,6 +210,7 @@ def visit(site: Mapping[str, Any]) -> tuple[Answer, Verdict]:
     cookies: dict[str, str] = {}
     seen = set()
     begun = at = f"{scheme}://{in_url(name)}{path}"
+    end = time.monotonic() + TIMEOUT
     while True:
         seen.add((at, str(cookies)))
         cookie = "; ".join(f"{key}={value}" for key, value in cookies.items())
@@ -237,6 +240,8 @@ def visit(site: Mapping[str, Any]) -> tuple[Answer, Verdict]:
         at = f"{scheme}://{name}{path}"
         if (at, str(cookies)) in seen or len(seen) > HOPS:
             return told, Verdict(f"{shown}, in a circle: no browser gets to a page.")
+        if time.monotonic() > end:
+            return told, Verdict(f"{shown}, and no page was there after {TIMEOUT:.0f} s.")
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -248,7 +253,7 @@ def files(root: str, limit: int) -> Iterator[tuple[float, str]]:
     while stack and limit > 0:
         try:
             with os.scandir(stack.pop()) as found:
-                entries = sorted(found, key=lambda entry: entry.name)[:LOOKS]
+                entries = sorted(islice(found, LOOKS), key=lambda entry: entry.name)
         except OSError:
             continue
         for entry in entries:

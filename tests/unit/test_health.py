@@ -130,6 +130,18 @@ def test_what_an_application_says_is_no_control_character(pages):
     assert health.judge(HTTPS).told.isprintable()
 
 
+def test_slow_redirects_hold_nobody_up(pages, monkeypatch):
+    """An application may take its time before each answer."""
+    seconds = iter(range(0, 1000, 20))
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    pages.update({f"http://example.com/{n or ''}": to(f"/{n + 1}") for n in range(9)})
+    found = health.judge(HTTP)
+    assert (
+        found.wrong == "GET http://example.com/1 leads to http://example.com/2, and no page "
+        "was there after 30 s."
+    )
+
+
 def test_a_name_that_tls_refuses_is_no_answer(monkeypatch):
     def refuse(name, scheme):
         raise ValueError("server_hostname cannot start with a leading dot")
