@@ -463,6 +463,11 @@ PACKAGES = (
         "A library is not on the host. Add gdal-bin to app_apt_packages.",
     ),
     Cause(
+        rf"\benv: {QUOTE}(?P<missing>[\w.+-]+){QUOTE}: No such file or directory",
+        "The host has no program $missing. If a package of Python has it, the requirements or "
+        "app_packages should have that package; else add $package to app_apt_packages.",
+    ),
+    Cause(
         r"No such file or directory: '(?P<missing>[\w.+-]+)'(?: -|$|\))"
         r"|sh: (?:line )?\d+: (?P<missing2>[\w.+-]+): (?:command )?not found"
         r"|[Cc]an't find (?P<missing3>msg\w+)|spawn (?P<missing4>[\w.+-]+) ENOENT",
@@ -688,6 +693,11 @@ SETTINGS = (
         "anybody may see.",
     ),
     Cause(
+        r"^Unknown command: '(?P<name>[^'\n]+)'",
+        "manage.py has no command $name. app_processes, app_schedules and the hooks should name "
+        "one that manage.py help lists; INSTALLED_APPS should have the app that brings it.",
+    ),
+    Cause(
         r"Conflicting migrations detected",
         "Two migrations follow the same one: run manage.py makemigrations --merge and commit it.",
     ),
@@ -743,6 +753,11 @@ PROCESSES = (
     Cause(
         r"Unit (?P<name>\S+) (?:not found|could not be found)",
         "The host has no $name: run site.yml, which makes it.",
+    ),
+    Cause(
+        r"Changing to the requested working directory failed|status=200/CHDIR",
+        "The live release does not have the directory in which the unit starts. If app_directory "
+        "has changed, run site.yml, which deploys as well.",
     ),
     Cause(
         r"status=203/EXEC|Failed at step EXEC",

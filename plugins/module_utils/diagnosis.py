@@ -51,6 +51,8 @@ ERROR = re.compile(
     r"|^GET \S+: \d|npm (?:ERR!|error)|^\s*E  "
 )
 BUILT = re.compile(r"(?i:failed to (?:download and )?build|failed building wheel for) `?([\w.-]+)")
+# A warning of Django's checks, which ends nothing.
+WARNED = re.compile(r"\S.*: \(\w[\w.]*\.[WID]\d+\) ")
 RECORD = re.compile(r"\s*$|\[|\d{4}-\d\d|[A-Z]{4,8}\b[ :]")  # where a log goes on
 MORE = 6  # lines of an exception's message that are looked at
 MESSAGE = ("message", "msg", "event", "error", "exc_info", "exception", "traceback", "stack")
@@ -207,7 +209,7 @@ def cause_of(lines: list[str], directory: str = "", step: str = "") -> Found | N
     """
     table = (OWN[step], *CAUSES) if step in OWN else CAUSES
     for begin, end in dict.fromkeys(_parts(lines)):
-        text = "\n".join(lines[begin:end])
+        text = "\n".join("" if WARNED.match(line) else line for line in lines[begin:end])
         for cause in table:
             match = re.search(cause.pattern, text, re.MULTILINE)
             if match:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from ansible_collections.clink.django_stack.plugins.module_utils import units
 SYSTEM = Path("/etc/systemd/system")
 # The line of each unit of the role processes. systemd ignores names that begin with X-.
 MARK = "X-DjangoStackProcess="
+CRON = ("0", "0", "1", "1", "")  # the first value of each field but the day of the week
+DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def installed(application: str) -> list[str]:
@@ -65,6 +68,30 @@ def bad_calendars(calendars: Mapping[str, str]) -> dict[str, str]:
         if done.code:
             told[name] = done.output.strip().splitlines()[0] if done.output.strip() else moment
     return told
+
+
+def of_cron(text: str) -> str:
+    """Return the time of systemd that means what a line of cron does; "" if there is none.
+
+    Args:
+        text: five fields such as "0 3 * * 1-5", or a name such as "@daily".
+    """
+    if text.startswith("@"):
+        moment = {"@midnight": "daily", "@annually": "yearly"}.get(text, text[1:])
+        return "" if bad_calendars({"": moment}) else moment
+    fields = text.split()
+    # cron runs on the days of either field where both say some, and systemd on those of both.
+    if len(fields) != len(CRON) or "*" not in (fields[2], fields[4]):
+        return ""
+    minute, hour, day, month = (
+        re.sub(r"\d+", lambda number: number[0].zfill(2), field.replace("*/", f"{first}/"))
+        .replace("-", "..").replace("/0", "/")
+        for field, first in zip(fields, CRON[:4], strict=False)
+    )  # fmt: skip
+    named = re.sub(r"(?<!/)\b[0-7]\b", lambda number: DAYS[int(number[0])], fields[4])
+    weekday = "" if named == "*" else named.replace("-", "..") + " "
+    moment = f"{weekday}*-{month}-{day} {hour}:{minute}"
+    return "" if bad_calendars({"": moment}) else moment
 
 
 def remove(name: str) -> None:

@@ -78,11 +78,15 @@ STATES = ["checked", "present", "stopped", "started"]
 def problems(given: dict[str, Any]) -> list[str]:
     """Return what makes the description unusable on this host, one line for each problem."""
     application = given["application"]
-    told = [
-        f"app_schedules: {name}: on: it should be a time of systemd.time(7) such as daily or "
-        f"Mon *-*-* 03:00. systemd says: {said}"
-        for name, said in processes.bad_calendars(given["calendars"]).items()
-    ]
+    told = []
+    for name, said in processes.bad_calendars(given["calendars"]).items():
+        moment = processes.of_cron(given["calendars"][name])
+        should = (
+            f'"{moment}", as systemd writes what cron writes like this'
+            if moment
+            else "a time of systemd.time(7) such as daily or Mon *-*-* 03:00"
+        )
+        told.append(f"app_schedules: {name}: on: it should be {should}. systemd says: {said}")
     own = processes.installed(application)
     for unit, place in processes.foreign(given["units"], own).items():
         name = unit.removeprefix(f"{application}-").rpartition(".")[0]

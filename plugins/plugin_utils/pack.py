@@ -68,7 +68,7 @@ def pack(source: Path, archive: Path | None = None) -> str:
             continue
         files.append(name)
     if not files:
-        raise SourceError(f"{source} holds no files")
+        raise SourceError(f"{source} holds no files, or none that git does not ignore")
     if archive:
         with tarfile.open(archive, "w") as tar:
             for name in files:

@@ -100,6 +100,15 @@ def test_an_error_that_nobody_minds_is_not_the_cause():
     assert "Redis does not answer" in advice(refused + MODULE.replace("No module named", "broken"))
 
 
+def test_a_warning_of_djangos_checks_is_not_the_cause():
+    """A failed migration prints them before its own exception."""
+    warned = "?: (security.W012) SESSION_COOKIE_SECURE is not set to True. It is better.\n"
+    broken = TRACEBACK + '  File "y.py", line 1\ndjango.db.utils.IntegrityError: null value\n'
+    assert advice(warned + broken) == ""
+    assert advice(warned.replace("?: ", "shop.Item.name: ")) == ""
+    assert "API_TOKEN" in advice(warned + "?: (shop.E001) API_TOKEN is not set.\n" + broken)
+
+
 def test_the_last_chain_of_exceptions_is_the_one_that_counts():
     other = TRACEBACK + '  File "y.py", line 1\nOSError: [Errno 28] No space left on device\n'
     assert "disk is full" in advice(MODULE + "\nretrying\n" + other)
@@ -281,6 +290,10 @@ def test_a_path_below_a_release_names_the_shared_directories(path, directory, to
         ("FileNotFoundError: [Errno 2] No such file or directory: 'ffmpeg'", "add ffmpeg to"),
         ("/bin/sh: 1: npm: not found", "add npm to app_apt_packages"),
         ("CommandError: Can't find msgfmt. Make sure you have GNU gettext tools", "add gettext"),
+        ("/usr/bin/env: ‘flower’: No such file or directory", "package of Python has it"),
+        ("env: 'npm': No such file or directory", "else add npm to app_apt_packages"),
+        ("Unknown command: 'gone'. Did you mean once?", "app_processes, app_schedules"),
+        ("Main process exited, code=exited, status=200/CHDIR", "If app_directory has changed"),
         # Any language
         ("Fehler: [Errno 28] Auf dem Gerät ist kein Speicherplatz mehr verfügbar", "disk is full"),
         ("ошибка: [Errno 30] Файловая система: '" + RELEASE + "/логи/x'", "Add логи to"),

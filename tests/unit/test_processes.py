@@ -194,6 +194,36 @@ def test_a_unit_of_another_author_is_refused_and_a_bad_time_too(host, monkeypatc
     assert name.startswith("app_processes, app_schedules: old: ") and place["FragmentPath"] in name
 
 
+@pytest.mark.parametrize(
+    ("cron", "moment"),
+    [
+        ("0 3 * * *", "*-*-* 03:00"),
+        ("*/5 * * * *", "*-*-* *:00/5"),
+        ("30 6 * * 1-5", "Mon..Fri *-*-* 06:30"),
+        ("0,30 9-17/2 * * 0,sat", "Sun,sat *-*-* 09..17/2:00,30"),
+        ("15 0 1 */3 *", "*-01/3-01 00:15"),
+        ("@daily", "daily"),
+        ("@midnight", "daily"),
+    ],
+)
+def test_a_time_of_cron_is_answered_with_that_of_systemd(host, monkeypatch, cron, moment):
+    known = units.Result(0, "", 0.1), units.Result(1, "Failed to parse", 0.1)
+    monkeypatch.setattr(units, "run", lambda command, _: known[command[-1] != moment])
+    given = {"application": "clinic", "units": [], "calendars": {"purge": cron}}
+    (told,) = process_units.problems(given)
+    assert f'on: it should be "{moment}", as systemd' in told
+
+
+@pytest.mark.parametrize(
+    "cron", ["@reboot", "0 0 1 * 1", "5m", "every 5 minutes", "@", "a b c d e"]
+)
+def test_a_time_that_systemd_cannot_say_is_answered_with_examples(host, monkeypatch, cron):
+    monkeypatch.setattr(units, "run", lambda *_: units.Result(1, "Failed to parse", 0.1))
+    given = {"application": "clinic", "units": [], "calendars": {"purge": cron}}
+    (told,) = process_units.problems(given)
+    assert "such as daily or Mon *-*-* 03:00. systemd says: Failed to parse" in told
+
+
 def test_a_unit_that_is_described_no_more_is_removed_with_its_drop_in(host):
     host.add("clinic-purge.timer")
     drop_ins = host.directory / "clinic-purge.timer.d"
