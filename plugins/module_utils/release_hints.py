@@ -198,3 +198,15 @@ def explain(
         line for line in diagnosis.shown(lines, found) if line.removeprefix("advice: ") not in told
     ]
     return "\n".join([*filter(None, told), *(["It printed:", *shown] if shown else [])])
+
+
+def explain_report(step: str, report: str, consequence: str = "the site is as it was") -> str:
+    """Return the message for an operator when a step has failed whose report names the cause.
+
+    Args:
+        step: its name.
+        report: what to do and why, as `diagnosis.report` returns it.
+        consequence: the state of the site.
+    """
+    lines = diagnosis.readable(report)
+    return "\n".join([*lines, f'The step "{step}" failed, and {consequence}.'])

@@ -598,7 +598,10 @@ class Deploy:
         else:
             new = request["name"] not in self.host.built()
             self.refuse(request, self.given["step"], new)
-        raise ReleaseError(release_hints.explain(self.given["step"], self.given["output"]))
+        step, output = self.given["step"], self.given["output"]
+        # The module app_services has looked for the cause already.
+        explain = release_hints.explain_report if step == "services" else release_hints.explain
+        raise ReleaseError(explain(step, output))
 
     def finished(self) -> dict[str, Any]:
         """Remove the oldest releases and what is half-made, and unlock."""

@@ -569,6 +569,14 @@ def test_a_failure_without_output_is_short():
     assert release_hints.explain("unknown", "").startswith('The step "unknown" failed')
 
 
+def test_a_report_of_the_services_is_passed_on_as_a_whole():
+    report = "clinic-watch.service does not go on:\nZeroDivisionError\npostgres://u:secret@h/"
+    told = release_hints.explain_report("services", report)
+    assert told.startswith("clinic-watch.service does not go on:\nZeroDivisionError\n")
+    assert told.endswith('The step "services" failed, and the site is as it was.')
+    assert "secret" not in told
+
+
 def test_no_control_character_reaches_a_terminal():
     hostile = "\x1b[2J\x1b]0;title\x07 \x9b31m back\x08space \r\x00 ü 心\ttab\n" + "x" * 10**6
     told = release_hints.explain("check", hostile)
