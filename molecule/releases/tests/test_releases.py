@@ -167,7 +167,7 @@ def test_the_load_alone_is_served(loaded):
     assert seen.longest < PAUSE
 
 
-@pytest.mark.parametrize("turn", range(5))
+@pytest.mark.parametrize("turn", range(3))
 def test_a_deploy_loses_no_request_and_no_stylesheet(site, loaded, number, turn):
     """A page that is open during the deploy still finds the stylesheet that it links."""
     link = site.door.ask("/trials/style/").text
@@ -220,7 +220,7 @@ def test_a_rollback_needs_no_repository(site, loaded, no_repository):
     assert site.in_state("left") == [live]
 
 
-@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("turn", range(2))
 def test_a_rollback_to_a_named_release_loses_no_request(site, loaded, pair, turn):
     target = pair[turn % 2]
     with loaded(f"rollback {turn + 2}"):
