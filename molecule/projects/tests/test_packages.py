@@ -101,13 +101,18 @@ LISTS = {
         "Pipfile.lock": json.dumps(PIPENV_LOCK)
     },  # the last: its next release is built below
 }
-NAMES = ["requirements.txt", *(name for files in LISTS.values() for name in files)]
+NAMES = {"requirements.txt", *(name for files in LISTS.values() for name in files)}
+
+
+def list_packages(project, files):
+    """Give the project these lists of packages and no other."""
+    project.write({name: None for name in NAMES if (project.directory / name).exists()})
+    project.write(files)
 
 
 @pytest.mark.parametrize("tool", LISTS)
 def test_a_list_is_installed_as_it_is_locked(project, host, tool):
-    project.write({name: None for name in NAMES if (project.directory / name).exists()})
-    project.write(LISTS[tool])
+    list_packages(project, LISTS[tool])
     done(project.deploy(app_packages=["django"]))
     packages = installed(host)
     assert packages[PACKAGE] == VERSION
@@ -125,17 +130,16 @@ def test_the_next_release_links_the_packages_and_asks_no_tool(project, host):
 
 
 def test_a_stale_lock_file_is_refused_by_name(project):
-    project.write(LISTS["poetry"])
-    project.write({"pyproject.toml": POETRY.replace('"0.5.2"', '"0.5.3"')})
+    stale = POETRY.replace('"0.5.2"', '"0.5.3"')
+    list_packages(project, {**LISTS["poetry"], "pyproject.toml": stale})
     told = refused(project.deploy(app_packages=["django"]))
     assert "refuses poetry.lock" in told
     assert "poetry lock" in told
-    project.write(dict.fromkeys(["pyproject.toml", "poetry.lock"], None))
 
 
 def test_a_private_package_gets_the_deploy_key_and_its_build_does_not(project, host):
     host.check_output("sh -c %s", SERVER)
     key = host.file("/root/package_key").content_string
-    project.write({"requirements.txt": f"django\n{LIBRARY}\n"})
+    list_packages(project, {"requirements.txt": f"django\n{LIBRARY}\n"})
     done(project.site("--tags=app,gunicorn", app_deploy_key=key))
     assert installed(host)["library"] == "1"
