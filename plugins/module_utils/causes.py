@@ -544,7 +544,8 @@ SERVICES = (
         r"failed for user \"(?P<user2>[^\"\n]+)\"|role \"(?P<user3>[^\"\n]+)\" does not exist"
         r"|no password supplied",
         "PostgreSQL refuses the user or the password. The settings should read DATABASE_URL, or "
-        "app_environment should give them app_database_user and app_database_password.",
+        "app_environment should give them app_database_user and app_database_password. If somebody "
+        "has changed the password on this host, site.yml sets it again.",
     ),
     Cause(
         r"(?:FATAL|OperationalError).*database \"(?P<name>[^\"\n]+)\" does not exist",
