@@ -147,6 +147,29 @@ def is_public(text: str) -> bool:
     return "." in text and text.rsplit(".", 1)[-1] not in PRIVATE_SUFFIXES
 
 
+def is_on_this_host(url: object) -> bool:
+    """Return whether a URL names a server of this host: a loopback address, or a socket.
+
+    Args:
+        url: of a database or a broker. It may list several servers, as those of PostgreSQL and
+            Redis Sentinel do; one of them on this host is enough.
+    """
+    for each in str(url).split(";"):
+        scheme, separator, rest = each.strip().partition("://")
+        if not separator:
+            continue
+        servers = re.split("[/?#]", rest)[0].rpartition("@")[2]
+        for server in servers.lower().split(","):
+            host = re.fullmatch(r"(\[.*\]|[^:]*)(:.*)?", server)
+            name = host[1] if host else server
+            address = parse_address(name)
+            if name == "localhost" or name.startswith("%2f") or (address and address.is_loopback):
+                return True
+            if not name and re.fullmatch("unix|.*socket|postgres.*", scheme.lower()):
+                return True
+    return False
+
+
 def bracketed(host: str) -> str:
     """Return a host as a URL has it: an IPv6 address in brackets, a name in ASCII."""
     address = parse_address(host)

@@ -162,6 +162,21 @@ def _number(keys: Mapping[str, Any], name: str, lowest: int, highest: int) -> bo
     )
 
 
+def worker_pings(workers: Iterable[str], run: str, celery: str) -> dict[str, str]:
+    """Return for each Celery worker's unit the command that succeeds if the worker answers a ping.
+
+    Args:
+        workers: the names of the workers, which are those of their units and nodes.
+        run: the program that runs a command as the application's user, in the sandbox.
+        celery: the Celery application.
+    """
+    return {
+        f"{worker}.service": f"APP_RUN_LIMIT=20 {run} celery --app={celery} inspect --timeout=5"
+        f" --destination={worker}@$(hostname) ping"
+        for worker in workers
+    }
+
+
 def _list(keys: Mapping[str, Any], name: str, pattern: str) -> bool:
     values = keys.get(name, ["x"] if name == "queues" else [])
     return isinstance(values, list) and all(

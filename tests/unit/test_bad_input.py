@@ -968,6 +968,24 @@ def test_a_rotation_that_cannot_be_done_is_refused(secret, database, broker, giv
     assert secret == "" or "check mode" in rotation_problem(secret, database, broker, given, True)
 
 
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("redis://:secret@127.0.0.1:6379/0", True), ("redis://localhost", True),
+        ("postgresql://u:p@[::1]:5432/x", True), ("rediss://:p@127.5.0.1/1", True),
+        ("postgresql:///clinic", True), ("postgresql://%2Frun%2Fpostgresql/clinic", True),
+        ("redis+socket:///run/redis.sock", True), ("postgresql://a.example,localhost:5433/x", True),
+        ("sentinel://a.example:26379;sentinel://127.0.0.1:26379", True),
+        ("redis://redis.example.com/0", False), ("redis://:@localhost.example.com/0", False),
+        ("postgresql://localhost:p@db.example.com/x", False), ("amqp://127.0.0.1@mq.local", False),
+        ("redis://db.example.com/localhost", False), ("memory://", False), ("local", False),
+        ("none", False), ("rabbitmq", False), ("postgresql://[2001:db8::7]/x", False),
+    ],
+)  # fmt: skip
+def test_servers_of_the_same_host_are_known_by_their_urls(url, here):
+    assert addresses.is_on_this_host(url) is here
+
+
 def test_every_filter_is_documented():
     from ansible_collections.clink.django_stack.plugins.filter import addresses, nginx_site
 

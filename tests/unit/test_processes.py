@@ -21,6 +21,15 @@ def unit(processes_given=None, schedules=None):
     return told
 
 
+def test_each_worker_is_pinged_by_its_own_node():
+    pings = processes.worker_pings(["celery", "clinic-mail"], "/usr/local/bin/clinic-run", "clinic")
+    assert pings == {
+        f"{node}.service": "APP_RUN_LIMIT=20 /usr/local/bin/clinic-run celery --app=clinic inspect"
+        f" --timeout=5 --destination={node}@$(hostname) ping"
+        for node in ("celery", "clinic-mail")
+    }
+
+
 # --- Commands -----------------------------------------------------------------------------------
 
 
