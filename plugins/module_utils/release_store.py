@@ -126,7 +126,8 @@ class Host:
             text = self.record_file.read_text(encoding="utf-8", errors="replace")
         return releases.parse(text, str(self.record_file))
 
-    def write(self, path: Path, text: str, mode: int, group: int = 0) -> None:
+    @staticmethod
+    def write(path: Path, text: str, mode: int, group: int = 0) -> None:
         """Replace a file of root's as a whole: a reader sees the old one or the new one."""
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.new")

@@ -54,12 +54,12 @@ variables:
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import descriptions
+from ansible_collections.clink.django_stack.plugins.module_utils.release_store import Host
 
 PLACE = Path("/var/lib/django_stack")
 
@@ -73,17 +73,6 @@ def read(path: Path) -> descriptions.Roles:
     return told if isinstance(told, dict) else {}
 
 
-def write(path: Path, roles: descriptions.Roles) -> None:
-    """Replace a file as a whole; only root reads it."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(roles, file, indent=1, sort_keys=True)
-    new.rename(path)
-
-
 def main() -> None:
     """Run the module."""
     states = ["applied", "compared"]
@@ -91,8 +80,9 @@ def main() -> None:
         argument_spec={
             "application": {"type": "str", "required": True},
             "state": {"type": "str", "required": True, "choices": states},
-            # What the action plugin makes of O(roles).
-            "given": {"type": "dict", "required": True},
+            # The digests that the action plugin makes. A short secret can be guessed from its
+            # digest, so no log shows them.
+            "given": {"type": "dict", "required": True, "no_log": True},
         },
         supports_check_mode=True,
     )
@@ -102,7 +92,7 @@ def main() -> None:
     if module.params["state"] == "applied":
         after = {**before, **given}
         if after != before and not module.check_mode:
-            write(path, after)
+            Host.write(path, json.dumps(after, indent=1, sort_keys=True), 0o600)
         module.exit_json(changed=False)  # the description, and nothing that serves
     changed = descriptions.changed(before, given)
     if changed:

@@ -1,11 +1,14 @@
 """Which changes of a description only site.yml applies."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleError
+from ansible.module_utils import basic
 from ansible_collections.clink.django_stack.plugins.action import applied_description
 from ansible_collections.clink.django_stack.plugins.module_utils import descriptions
+from ansible_collections.clink.django_stack.plugins.modules import applied_description as applying
 from ansible_collections.clink.django_stack.plugins.plugin_utils import values
 from conftest import ROLES, ROOT
 
@@ -83,3 +86,25 @@ def test_variables_without_a_need_for_site_yml_exist(role):
     assert set(values.load_role(ROOT / "roles" / role).no_site) <= set(
         values.load_role(ROOT / "roles" / role).options
     )
+
+
+@pytest.mark.parametrize("state", ["applied", "compared"])
+def test_digests_reach_no_log_and_no_result(state, monkeypatch, tmp_path, capsys):
+    given = {"redis": {"redis_password": ["digest-of-template", "digest-of-value"]}}
+    arguments = {"application": "clinic", "state": state, "given": given}
+    logged = []
+    monkeypatch.setattr(applying, "PLACE", tmp_path)
+    monkeypatch.setattr(
+        basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+    )
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    monkeypatch.setattr(
+        basic.AnsibleModule,
+        "log",
+        lambda self, text, log_args=None: logged.append([text, log_args]),
+    )
+    monkeypatch.setattr(applying.Host, "write", lambda *arguments: None)
+    with pytest.raises(SystemExit):
+        applying.main()
+    assert logged
+    assert "digest" not in f"{logged}{capsys.readouterr()}"
