@@ -20,7 +20,6 @@ class FilterModule:
             "bracketed": addresses.bracketed,
             "certificate_groups": addresses.certificate_groups,
             "domains": addresses.domains,
-            "is_address": lambda text: addresses.parse_address(text) is not None,
             "is_on_this_host": addresses.is_on_this_host,
             "requestable": addresses.requestable,
             "trusted_origins": addresses.trusted_origins,

@@ -200,13 +200,12 @@ def explain(
     return "\n".join([*filter(None, told), *(["It printed:", *shown] if shown else [])])
 
 
-def explain_report(step: str, report: str, consequence: str = "the site is as it was") -> str:
+def explain_report(step: str, report: str) -> str:
     """Return the message for an operator when a step has failed whose report names the cause.
 
     Args:
         step: its name.
         report: what to do and why, as `diagnosis.report` returns it.
-        consequence: the state of the site.
     """
     lines = diagnosis.readable(report)
-    return "\n".join([*lines, f'The step "{step}" failed, and {consequence}.'])
+    return "\n".join([*lines, f'The step "{step}" failed, and the site is as it was.'])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 SYSTEMCTL = "/usr/bin/systemctl"
@@ -197,6 +198,19 @@ def retire(unit: str, file: str) -> None:
     systemctl("reset-failed", unit)  # a worker may end with an error
     os.unlink(file)
     systemctl("daemon-reload")
+
+
+def installed(service: Mapping[str, str]) -> bool:
+    """Return whether a role has installed a service and has not removed it since.
+
+    Args:
+        service: with the path of a file that only the role has written (`own`) and what the file
+            contains (`text`).
+    """
+    path = Path(service["own"])
+    if path.is_symlink() or not path.is_file():
+        return False
+    return service["text"] in path.read_text(encoding="utf-8", errors="replace")
 
 
 def outdated(services: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

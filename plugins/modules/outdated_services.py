@@ -1,10 +1,10 @@
-"""Finds services that are older than the files that they read."""
+"""Finds services that are older than their files, or that the description no longer has."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: outdated_services
-short_description: Finds services that are older than the files that they read
+short_description: Finds services that are older than their files, or that are described no more
 description:
   - An interrupted run of ansible-playbook may have installed files without a restart of the
     services that read them. The module compares the times of the files and of the services.
@@ -30,6 +30,35 @@ options:
         description: The handler to run after a change of the files.
         type: str
         required: true
+  retired:
+    description:
+      - The services that a role would set up and that the description does not have, as for the
+        module M(clink.django_stack.retired_services).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      unit:
+        description: The name of the unit, as in V(celery.service).
+        type: str
+        required: true
+      own:
+        description: A file that only the role has written.
+        type: str
+        required: true
+      text:
+        description: What the file contains if it is the role's; empty if its path says enough.
+        type: str
+        default: ""
+  application:
+    description: The name of the application whose processes and schedules RV(left) names.
+    type: str
+    default: ""
+  processes:
+    description: The units of the processes and schedules that the description has.
+    type: list
+    elements: str
+    default: []
 author:
   - The engineers of django_stack
 attributes:
@@ -51,10 +80,20 @@ handlers:
   type: list
   elements: str
   returned: always
+retired:
+  description: Those of O(retired) that the host still has.
+  type: list
+  elements: dict
+  returned: always
+left:
+  description: The units of processes and schedules that the description no longer has.
+  type: list
+  elements: str
+  returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.clink.django_stack.plugins.module_utils import units
+from ansible_collections.clink.django_stack.plugins.module_utils import processes, units
 
 
 def main() -> None:
@@ -64,9 +103,17 @@ def main() -> None:
         "files": {"type": "list", "elements": "str", "required": True},
         "handler": {"type": "str", "required": True},
     }
+    retired = {
+        "unit": {"type": "str", "required": True},
+        "own": {"type": "str", "required": True},
+        "text": {"type": "str", "default": ""},
+    }
     module = AnsibleModule(
         argument_spec={
-            "services": {"type": "list", "elements": "dict", "required": True, "options": service}
+            "services": {"type": "list", "elements": "dict", "required": True, "options": service},
+            "retired": {"type": "list", "elements": "dict", "default": [], "options": retired},
+            "application": {"type": "str", "default": ""},
+            "processes": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -74,7 +121,14 @@ def main() -> None:
         old = units.outdated(module.params["services"])
     except units.UnitError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, handlers=[each["handler"] for each in old])
+    application = module.params["application"]
+    present = processes.installed(application) if application else []
+    module.exit_json(
+        changed=False,
+        handlers=[each["handler"] for each in old],
+        retired=[each for each in module.params["retired"] if units.installed(each)],
+        left=[unit for unit in present if unit not in module.params["processes"]],
+    )
 
 
 if __name__ == "__main__":

@@ -52,19 +52,8 @@ stopped:
   returned: always
 """
 
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import units
-
-
-def is_ours(service: dict[str, Any]) -> bool:
-    """Return whether the role has installed a service and has not removed it since."""
-    path = Path(service["own"])
-    if path.is_symlink() or not path.is_file():
-        return False
-    return service["text"] in path.read_text(encoding="utf-8", errors="replace")
 
 
 def main() -> None:
@@ -80,7 +69,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    ours = [each for each in module.params["services"] if is_ours(each)]
+    ours = [each for each in module.params["services"] if units.installed(each)]
     stopped = [each["unit"] for each in ours]
     try:
         for each in ours if not module.check_mode else []:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.clink.django_stack.plugins.module_utils import health
+
 from . import addresses
 
 CHALLENGES = "/.well-known/acme-challenge/"
@@ -176,11 +178,6 @@ def paths_of(redirects: Mapping[str, str]) -> dict[str, str]:
     return {source: target for source, target in redirects.items() if is_path(source)}
 
 
-def covers(name: str, host: str) -> bool:
-    """Return whether a name of a site, perhaps with a wildcard, is the name of a host."""
-    return name == host or name.startswith("*.") and host.endswith(name[1:])
-
-
 def certificate_of(host: str, certificates: Mapping[str, Iterable[str]]) -> str:
     """Return the directory of a host's certificate; its own comes before a wildcard's."""
     groups = {
@@ -189,9 +186,7 @@ def certificate_of(host: str, certificates: Mapping[str, Iterable[str]]) -> str:
     for key, names in groups.items():
         if host in names:
             return key
-    return next(
-        (key for key, names in groups.items() if any(covers(name, host) for name in names)), ""
-    )
+    return next((key for key, names in groups.items() if health.is_served(host, names)), "")
 
 
 def servers(

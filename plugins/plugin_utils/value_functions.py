@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import backups
+from ansible_collections.clink.django_stack.plugins.module_utils import backups, health
 
 from . import addresses, nginx_site, processes
 
@@ -307,8 +307,7 @@ def nginx_redirects_are_of_the_site(values: Values) -> bool:
     """A name that is redirected is one of the site, whose certificate it needs."""
     names = [addresses.ascii_host(name) for name in values["nginx_server_names"]]
     return all(
-        any(nginx_site.covers(name, host) for name in names)
-        for host in nginx_site.names_of(values["nginx_redirects"])
+        health.is_served(host, names) for host in nginx_site.names_of(values["nginx_redirects"])
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.clink.django_stack.plugins.module_utils import releases
 
 FILES = Path(__file__).resolve().parents[2] / "roles" / "app" / "files"
 
@@ -497,3 +498,7 @@ def test_the_python_of_a_pipfile_is_told(source, uv, capsys):
     source({"Pipfile.lock": "{}", "Pipfile": "[requires]\npython_version = '3.9'\n"})
     packages.install()
     assert 'app_python: "3.9"' in capsys.readouterr().out
+
+
+def test_the_step_that_copies_repositories_gets_what_the_module_accepts():
+    assert packages.SSH.pattern == releases.REPOSITORY

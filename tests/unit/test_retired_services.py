@@ -4,8 +4,11 @@ import json
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.clink.django_stack.plugins.module_utils import units
-from ansible_collections.clink.django_stack.plugins.modules import retired_services
+from ansible_collections.clink.django_stack.plugins.module_utils import processes, units
+from ansible_collections.clink.django_stack.plugins.modules import (
+    outdated_services,
+    retired_services,
+)
 
 
 class Ended(Exception):
@@ -23,14 +26,14 @@ def run(monkeypatch):
     def end(module, **told):
         raise Ended(told)
 
-    def call(*services, check=False):
-        given = {"services": list(services), "_ansible_check_mode": check}
+    def call(*services, check=False, module=retired_services, **more):
+        given = {"services": list(services), "_ansible_check_mode": check, **more}
         monkeypatch.setattr(
             basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
         )
         monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
         with pytest.raises(Ended) as told:
-            retired_services.main()
+            module.main()
         return told.value.args[0]
 
     monkeypatch.setattr(units, "systemctl", systemctl)
@@ -86,3 +89,19 @@ def test_a_look_stops_nothing(run, celery, tmp_path):
     assert run(celery, check=True)["changed"] is True
     assert not any("disable" in each for each in run.done)
     assert (tmp_path / "celery.service").exists()
+
+
+def test_what_a_host_still_has_is_found_and_nothing_is_stopped(run, celery, monkeypatch, tmp_path):
+    absent = {"unit": "celery-beat.service", "own": str(tmp_path / "absent"), "text": ""}
+    has = {"shop": ["shop-report.service", "shop-report.timer", "shop-mail.service"]}
+    monkeypatch.setattr(processes, "installed", lambda application: has[application])
+    told = run(
+        module=outdated_services,
+        retired=[celery, absent],
+        application="shop",
+        processes=["shop-mail.service"],
+    )
+    assert told["retired"] == [celery]
+    assert told["left"] == ["shop-report.service", "shop-report.timer"]
+    assert told["changed"] is False
+    assert run.done == []

@@ -82,7 +82,7 @@ LOCAL = re.compile(
     r"""|^(?:-f|--find-links)[ =]+(?![ =]|\w+://)(\S+)|\b(?:directory|path)\s*=\s*["']([^"']+)""",
     re.M,
 )
-SSH = re.compile(r"""ssh://(?:[\w.~-]+@)?[\w\[][\w.\[\]:-]*/[^\s@#?"';,]+""")
+SSH = re.compile(r"ssh://(?:[\w.~-]+@)?[\w\[][\w.\[\]:-]*/[^\s@#?\"';,]+")
 SCP = re.compile(r"git\+(?!\w+://)([\w.-]+@[\w.-]+):(?=[^/])")  # git+git@host:path, as of Pipenv
 VERSIONS = ["3.14", "3.13", "3.12", "3.11", "3.10", "3.9", "3.8"]
 SEARCH = 90  # seconds for finding an interpreter that would fit
