@@ -151,7 +151,15 @@ SETS = {
         "backup_s3_secret": "s3cr3t/+=",
     },
     "modern": MINIMAL
-    | {"app_certificate": "selfsigned", "nginx_tls_profile": "modern", "nginx_hsts": ""},
+    | {
+        "app_certificate": "selfsigned",
+        "nginx_tls_profile": "modern",
+        "nginx_hsts": "",
+        "__nginx_asked": {
+            "stdout": "types { text/html html; }\n# no IPv6",
+            "stderr": "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.2",
+        },
+    },
     "moved": MINIMAL
     | {
         "app_certificate": "selfsigned",
@@ -371,6 +379,17 @@ def test_without_certificates_there_is_no_https(rendered):
     for name in ("nginx.conf", "site.conf"):
         assert "443" not in rendered["example"][f"nginx/{name}"]
         assert "ssl" not in rendered["example"][f"nginx/{name}"]
+
+
+def test_without_ipv6_nginx_listens_on_ipv4_alone(rendered):
+    def listens(host):
+        texts = [rendered[host][f"nginx/{name}"] for name in ("nginx.conf", "site.conf")]
+        return re.findall(r"listen (\S*?(?:80|443)\b)", "".join(texts))
+
+    assert set(listens("modern")) == {"80", "443"}
+    for host in ("example", "https", "moved"):
+        of_ipv4 = [each for each in listens(host) if "[" not in each]
+        assert sorted(listens(host)) == sorted(of_ipv4 + [f"[::]:{each}" for each in of_ipv4])
 
 
 def test_server_names_and_addresses(rendered):

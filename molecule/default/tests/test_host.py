@@ -184,6 +184,12 @@ def test_only_ssh_and_http_are_open(host, door, messages):
     assert {port for port in listening | {443, 8000} if reachable(door.address, port)} == {22, 80}
 
 
+def test_nginx_listens_on_ipv6_where_the_host_has_it(host):
+    has_address = host.run("grep -qs . /proc/net/if_inet6").succeeded
+    command = "ss --no-header --tcp --listening --numeric --ipv6 sport = :80"
+    assert bool(host.check_output(command)) == has_address
+
+
 def test_the_firewall_is_on_at_boot(host):
     told = host.check_output("ufw status verbose")
     assert "Status: active" in told
