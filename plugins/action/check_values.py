@@ -7,15 +7,14 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.clink.django_stack.plugins.plugin_utils import values
+from ansible_collections.clink.django_stack.plugins.plugin_utils import hosts, values
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 class ActionModule(ActionBase):
-    """Renders the variables of the roles and checks their values."""
+    """Looks what the host is, renders the variables of the roles and checks their values."""
 
-    _requires_connection = False
     TRANSFERS_FILES = False
 
     def run(
@@ -33,6 +32,12 @@ class ActionModule(ActionBase):
             {"roles": {"type": "list", "elements": "str", "required": True}}
         )
         roles = values.with_dependencies(arguments["roles"], ROLES)
+        seen = variables.get("ansible_facts") or {}
+        changes_host = any((ROLES / role.name / "tasks").is_dir() for role in roles)
+        if changes_host and hosts.VERSIONS not in seen:  # a role that is used alone
+            result["ansible_facts"] = hosts.look(self, variables)
+            variables = {**variables, "ansible_facts": {**seen, **result["ansible_facts"]}}
+            self._templar.available_variables = variables
         rendered: dict[str, Any] = {}
         for role in roles:
             for name in role.first:

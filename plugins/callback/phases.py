@@ -103,7 +103,7 @@ def _phase_of(task: Task) -> str:
         # The name of a collection's role is full; its last part is enough.
         name = str(task._role.get_name()).rpartition(".")[2]
         return name if entry in ("main", "setup") else entry
-    if task.action.rpartition(".")[2] in ("gather_facts", "setup"):
+    if task.action.rpartition(".")[2] in ("gather_facts", "host_facts", "setup"):
         return "facts"
     return "tasks"
 

@@ -14,8 +14,9 @@ description:
   - Refuses an unknown variable with a role's prefix, and names the most similar known one.
     C(app_foreign_variables) of the application's description lists variables of other roles with
     such names.
-  - Checks the dependencies of the roles, too. The plugin runs on the control machine and does not
-    contact the host.
+  - Checks the dependencies of the roles, too. The plugin runs on the control machine.
+  - It contacts a host that M(clink.django_stack.host_facts) has not looked at, as when a role is
+    used alone, and refuses a distribution that is not supported.
 options:
   roles:
     description:

@@ -425,7 +425,7 @@ SSHD_SETTINGS = (
 
 def backup_suits_pgbackrest(values: Values) -> bool:
     """A repository by SFTP needs pgBackRest 2.46 or later."""
-    numbers = [int(part) for part in values["backup_pgbackrest_version"].split(".")[:2]]
+    numbers = [int(part) for part in re.findall("[0-9]+", values["backup_pgbackrest_version"])]
     return not values["backup_repository"].startswith("sftp:") or numbers >= [2, 46]
 
 

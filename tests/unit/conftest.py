@@ -27,7 +27,11 @@ ROLES = [
 ]
 EXAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "group_vars" / "all.yml").read_text())
 ABSENT = object()
-FACTS = {"distribution_release": "trixie", "processor_nproc": 2, "memtotal_mb": 2048}
+FACTS = {
+    "django_stack_versions": {"postgresql": "17", "pgbackrest": "2.55.1"},
+    "processor_nproc": 2,
+    "memtotal_mb": 2048,
+}
 
 
 class Unsafe(str):
