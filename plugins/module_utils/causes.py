@@ -569,6 +569,23 @@ SERVICES = (
         "postgresql-17-pgvector).",
     ),
     Cause(
+        r"unsupported startup parameter(?: in options)?: (?P<name>[\w.]+)",
+        "A pooler (PgBouncer) is before the database and refuses $name, which DATABASES sends with "
+        "the login: take it out of OPTIONS and of the URL (ALTER ROLE ... SET does the same), or "
+        "add it to ignore_startup_parameters of the pooler.",
+    ),
+    Cause(
+        r"prepared statement \"[^\"\n]*\" (?:does not|already) exists?",
+        "A pooler in transaction mode (PgBouncer) is before the database, and prepared statements "
+        "of one connection are not there in the next transaction. DATABASES should have OPTIONS: "
+        "{'prepare_threshold': None} and no server_side_binding.",
+    ),
+    Cause(
+        r"cursor \"_django_curs[^\"\n]*\" does not exist",
+        "A pooler in transaction mode (PgBouncer) is before the database, and a cursor ends with "
+        "its transaction. DATABASES should have DISABLE_SERVER_SIDE_CURSORS: True.",
+    ),
+    Cause(
         r"too many clients already|remaining connection slots are reserved",
         "PostgreSQL has no connection left: raise postgresql_max_connections, or lower CONN_MAX_AGE"
         " and the number of processes.",

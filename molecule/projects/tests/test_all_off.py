@@ -1,5 +1,7 @@
 """Optional parts of the description: none, as converge has left the host; all; and none again."""
 
+from urllib.parse import urlsplit
+
 import pytest
 from projects import APP, ROOT, done, refused
 
@@ -30,6 +32,18 @@ STATIC_URL = "/static/"
 MEDIA_URL = "/media/"
 MEDIA_ROOT = BASE_DIR / "media"
 """
+POOLER = """
+[databases]
+shop = host=127.0.0.1 user=shop password={}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+auth_type = any
+pool_mode = transaction
+default_pool_size = 1
+pidfile = /run/postgresql/pgbouncer.pid
+"""
+POOLED = "postgresql://shop@127.0.0.1:6432/shop"
 FILES = {
     "requirements.txt": "Django==5.2.19\ncelery[redis]\npsycopg[binary]\ndj-database-url\n",
     "shop/__init__.py": "from celery import Celery\n\napp = Celery('shop')\n",
@@ -70,6 +84,25 @@ def test_all_is_turned_on(host, project, door):
     door.url = door.url.replace("http:", "https:")
     assert door.ask("/media/logo.txt").text == "a logo\n"
     assert door.ask("/static/shop.css").text == "a {}\n"
+
+
+def test_a_deploy_leaves_nothing_in_the_session_of_a_pooler(host, project):
+    """The pool has one connection to the server, which the application uses next."""
+    project.append("shop/settings.py", SETTINGS)
+    project.write(FILES)
+    host.check_output("apt-get install --yes --no-install-recommends pgbouncer")
+    login = host.check_output("sed -n 's/^DATABASE_URL=//p' /etc/shop/environment").strip('"')
+    text = POOLER.format(urlsplit(login).password)
+    host.check_output("printf %s %s >/etc/pgbouncer/pgbouncer.ini", "%s", text)
+    host.check_output("systemctl restart pgbouncer")
+    project.write({"shop/new.py": ""})
+    done(project.deploy(**{**ON, "app_database": POOLED}))
+    ask = "psql --no-psqlrc --tuples-only --no-align --dbname=%s --command=%s"
+    assert host.check_output(ask, POOLED, "SHOW lock_timeout") == "0"
+    assert host.check_output(ask, POOLED, "SHOW statement_timeout") == "0"
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+    assert host.check_output(ask, POOLED, locks) == "0"
+    host.check_output("apt-get purge --yes pgbouncer")
 
 
 def test_all_is_turned_off_again(host, project, door):

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from django.core.checks import run_checks
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test.utils import override_settings
@@ -259,6 +259,100 @@ def plan() -> None:
         call_command("migrate", plan=True)
 
 
+def limit_of_a_wait() -> int:
+    """Return the seconds for which a migration waits for a lock."""
+    return int(os.environ["APP_MIGRATE_LOCK_TIMEOUT"])
+
+
+class Busy(Exception):
+    """Another migration is at work; the text says what was noticed."""
+
+
+def is_pooled(connection: Any) -> bool:  # noqa: ANN401 - Django has no types
+    """Return whether a pooler such as PgBouncer is between Django and PostgreSQL.
+
+    A pooler gives a client another number of the process than PostgreSQL has.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (process,) = cursor.fetchone()
+    info = getattr(connection.connection, "info", None)
+    return getattr(info, "backend_pid", None) != process
+
+
+@contextmanager
+def alone_in_session(connection: Any, limit: str) -> Iterator[None]:  # noqa: ANN401
+    """Keep other migrations out as long as the session lasts, and limit the waits for a lock."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [limit])
+            cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        yield
+    finally:
+        connection.close()
+
+
+@contextmanager
+def alone_in_transactions(connection: Any, limit: str) -> Iterator[None]:  # noqa: ANN401
+    """Keep other migrations out of each transaction, and limit its waits for a lock.
+
+    Behind a pooler, a session belongs to this process only during a transaction: a lock or a
+    setting of the session would stay and hit the application. No transaction waits for its turn,
+    since a waiting one keeps a connection of the pool. What another process has migrated since the
+    last transaction was not in the plan of this process, which begins again with a new plan.
+    """
+    seen: dict[str, set[str]] = {}  # by the schema: django-tenants has one for each tenant
+    schema = ""
+    begin, record = connection.set_autocommit, MigrationRecorder.record_applied
+
+    def set_autocommit(autocommit: bool, *arguments: object, **more: object) -> None:
+        nonlocal schema
+        begin(autocommit, *arguments, **more)
+        if autocommit:
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('lock_timeout', %s, true), pg_try_advisory_xact_lock(%s),"
+                " coalesce(current_schema(), '')",
+                [limit, LOCK],
+            )
+            _, mine, schema = cursor.fetchone()
+        if not mine:
+            raise Busy("the lock of the migrations is taken")
+        there = applied()
+        if there != seen.setdefault(schema, there):
+            raise Busy("another process has migrated meanwhile")
+
+    def record_applied(recorder: MigrationRecorder, app: str, name: str) -> None:
+        record(recorder, app, name)
+        seen.setdefault(schema, applied()).add(f"{app}.{name}")
+
+    connection.set_autocommit = set_autocommit
+    MigrationRecorder.record_applied = record_applied
+    try:
+        with transaction.atomic():
+            pass
+        yield
+    finally:
+        MigrationRecorder.record_applied = record
+        del connection.set_autocommit
+
+
+def alone(connection: Any) -> AbstractContextManager[None]:  # noqa: ANN401
+    """Keep other migrations out, and limit how long a statement waits for a lock."""
+    if connection.vendor != "postgresql":
+        return nullcontext()
+    means = alone_in_transactions if is_pooled(connection) else alone_in_session
+    return means(connection, f"{limit_of_a_wait()}s")
+
+
+def is_busy(error: Exception) -> bool:
+    """Return whether an error of a migration means that it should be tried again."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", getattr(cause, "pgcode", None))
+    return isinstance(error, Busy) or state == NO_LOCK
+
+
 def migrate() -> None:
     """Migrate, alone, and without holding up the requests that wait behind a lock of its own."""
     if not has_database():
@@ -268,22 +362,17 @@ def migrate() -> None:
     try:
         for tries_left in reversed(range(int(os.environ["APP_MIGRATE_TRIES"]))):
             try:
-                if connection.vendor == "postgresql":
-                    with connection.cursor() as cursor:
-                        limit = f"{os.environ['APP_MIGRATE_LOCK_TIMEOUT']}s"
-                        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [limit])
-                        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-                call_command("migrate", interactive=False)
-            except OperationalError as error:
-                cause = error.__cause__
-                state = getattr(cause, "sqlstate", getattr(cause, "pgcode", None))
-                if state != NO_LOCK:
+                with alone(connection):
+                    call_command("migrate", interactive=False)
+            except (OperationalError, Busy) as error:
+                if not is_busy(error):
                     raise
+                connection.close()
                 if not tries_left:
                     raise SystemExit(f"A table or another migration is busy: {error}") from error
                 print(f"A table or another migration is busy; tries left: {tries_left}")
-                connection.close()
-                time.sleep(2)
+                waited = 0 if isinstance(error, OperationalError) else limit_of_a_wait()
+                time.sleep(waited + 2)
             else:
                 return
     finally:
@@ -356,19 +445,18 @@ def behind() -> None:
     """
     if not has_database():
         return
-    connection = connections[DEFAULT_DB_ALIAS]
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, false)", [LOOK])
     loader = MigrationLoader(None)
     known = {".".join(migration) for migration in loader.disk_migrations}
     labels = {config.label for config in apps.get_app_configs()}
-    ran = {name for name in applied() if name.partition(".")[0] in labels}
-    ran |= set(os.environ["APP_MIGRATED"].split()) & applied()
+    with transaction.atomic():
+        connection = connections[DEFAULT_DB_ALIAS]
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:  # for this transaction only: a pool keeps sessions
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [LOOK])
+        there = applied()
+    ran = {name for name in there if name.partition(".")[0] in labels}
+    ran |= set(os.environ["APP_MIGRATED"].split()) & there
     told["behind"] = sorted(ran - known)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("RESET statement_timeout")  # of a connection that a pool keeps
 
 
 for step in os.environ["APP_STEPS"].split():
