@@ -331,3 +331,12 @@ def test_sshd_gets_its_ports_from_systemd_where_that_listens(renderer, tmp_path,
         assert ran == ["daemon-reload", "restart ssh.socket"]
     else:
         assert ran == ["reload ssh.service"]
+
+
+def test_variables_have_a_value_before_the_look(renderer):
+    """Ansible checks the arguments of a role that is used alone before its first task."""
+    names = ["postgresql_version", "backup_postgresql_version", "backup_pgbackrest_version"]
+    facts = {name: value for name, value in FACTS.items() if name != hosts.VERSIONS}
+    expressions = {name: "{{ " + name + " }}" for name in names}
+    told = renderer.render("new", EXAMPLE | {"facts": facts}, {}, expressions)
+    assert told == dict.fromkeys(names, "")
