@@ -340,3 +340,11 @@ def test_variables_have_a_value_before_the_look(renderer):
     expressions = {name: "{{ " + name + " }}" for name in names}
     told = renderer.render("new", EXAMPLE | {"facts": facts}, {}, expressions)
     assert told == dict.fromkeys(names, "")
+
+
+def test_apport_does_not_start_where_core_dumps_are_off(renderer):
+    told = renderer.render("ubuntu", EXAMPLE, {}, {"files": "{{ __hardening_settings }}"})
+    files = {file["dest"]: file.get("content", "") for file in told["files"]}
+    drop_in = files["/etc/systemd/system/apport.service.d/django_stack.conf"]
+    path = drop_in.partition("ConditionPathExists=!")[2].strip()
+    assert path in files, "the file that turns them off is the role's"
