@@ -23,6 +23,8 @@ KEPT = 128 * 1024  # the last bytes of an output: a hostile command may print wi
 CUT = b"\n[...]\n"  # what stands for the middle of an output
 RETIRING = 86400.0  # seconds; systemd itself ends a service that does not stop in its time
 STOPPING = 5  # seconds after which systemd kills processes that do not end
+# A file for each unit that somebody used before a role took it over: nothing stops these.
+TAKEN_OVER = Path("/var/lib/django_stack/taken_over")
 # Root starts programs by their full paths. This PATH is for the programs that those start.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
@@ -204,11 +206,12 @@ def installed(service: Mapping[str, str]) -> bool:
     """Return whether a role has installed a service and has not removed it since.
 
     Args:
-        service: with the path of a file that only the role has written (`own`) and what the file
-            contains (`text`).
+        service: the name of its `unit`, the path of a file that only the role has written (`own`),
+            and what the file contains (`text`). A service that somebody used before a role took it
+            over is not the role's.
     """
     path = Path(service["own"])
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink() or not path.is_file() or (TAKEN_OVER / service["unit"]).exists():
         return False
     return service["text"] in path.read_text(encoding="utf-8", errors="replace")
 

@@ -8,7 +8,8 @@ short_description: Stops the services that a description no longer has
 description:
   - Stops each service now and at boot, and removes the files that let it run. Its packages, its
     settings and its data stay.
-  - A service that this collection has not installed is left alone. The file in C(own) tells.
+  - A service that this collection has not installed is left alone. The file in C(own) tells. So is
+    one that somebody used before a role took it over.
 options:
   services:
     description: The services that a role would set up and that the description does not have.
