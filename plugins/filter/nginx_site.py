@@ -14,6 +14,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by their names."""
         return {
+            "free_defaults": nginx_site.free_defaults,
             "missing_types": nginx_site.missing_types,
             "nginx_places": nginx_site.places,
             "nginx_servers": nginx_site.servers,

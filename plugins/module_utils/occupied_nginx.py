@@ -166,8 +166,9 @@ def look(claim: dict[str, Any], known: dict[str, str]) -> list[Finding]:
         found.append(Finding(f"{own} is a file of somebody else and would be replaced"))
     if files:
         found.append(
-            Finding(f"nginx has sites and settings of others: {', '.join(files)}. They stay, with "
-                    f"the general settings of {CONFIG} changed")
+            Finding(f"nginx has sites and settings of others: {', '.join(files)}. They stay; the "
+                    f"general settings of {CONFIG} become the role's, and no site without "
+                    "default_server answers requests for unknown names")
         )  # fmt: skip
     if occupants.is_changed(CONFIG, known):
         found.append(
@@ -206,11 +207,6 @@ def unfit(path: str, statements: tuple[Statement, ...], claim: dict[str, Any]) -
                 Finding(f"{path} sets {', '.join(double)} for all sites, as nginx.conf of the role "
                         "does", "move it into the blocks `server` of that file", final=True)
             )  # fmt: skip
-    if default_listens(statements):
-        found.append(
-            Finding(f"{path} has a default_server, as nginx.conf of the role has",
-                    "remove default_server there", final=True)
-        )  # fmt: skip
     everything = list(every(statements))
     names = {word for each in everything if each.name == "server_name" for word in each.words[1:]}
     if same := sorted(names & {str(name) for name in claim["names"]}):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.clink.django_stack.plugins.module_utils import health
+from ansible_collections.clink.django_stack.plugins.module_utils import health, occupied_nginx
 
 from . import addresses
 
@@ -460,3 +460,15 @@ def missing_types(text: str) -> dict[str, list[str]]:
         for kind, endings in TYPES.items()
     }
     return {kind: endings for kind, endings in missing.items() if endings}
+
+
+def free_defaults(listens: Iterable[str], text: str) -> list[str]:
+    """Return the places to listen at that have no default server of another site.
+
+    Args:
+        listens: places and parameters of `listen`, such as "443 ssl".
+        text: the lines with the default servers of others, each behind a "#".
+    """
+    lines = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    taken = occupied_nginx.default_listens(occupied_nginx.parse("\n".join(lines)))
+    return [each for each in listens if "quic" in each.split() or each.split()[0] not in taken]

@@ -194,3 +194,14 @@ def test_only_types_that_are_missing_are_added():
     endings = {ending for endings in site.missing_types("").values() for ending in endings}
     web = "mjs wasm webmanifest avif woff2 map jsonld glb gltf geojson vtt webp opus md csv ics"
     assert set(web.split()) <= endings
+
+
+def test_the_default_server_of_another_site_stays_so():
+    others = (
+        "types { text/html html; }\n#  listen *:80 default_server;\n# no IPv6\n"
+        "# server { listen 443 ssl default_server; root /srv; }\n"
+    )
+    listens = ["80", "[::]:80", "443 ssl http2", "[::]:443 ssl http2", "443 quic"]
+    free = ["[::]:80", "[::]:443 ssl http2", "443 quic"]
+    assert site.free_defaults(listens, others) == free
+    assert site.free_defaults(listens, "# listen 80;\nlisten 80 default_server;") == listens
