@@ -43,7 +43,7 @@ test: $(STAMP) ## All checks: lint, the unit tests, the Molecule scenarios
 	@# Nothing here needs a droplet, and the first scenario waits for the network at its start.
 	@$(MAKE) --no-print-directory checks >$(CHECKS) 2>&1 & checks=$$!; \
 	trap 'kill $$checks 2>/dev/null' INT TERM; \
-	$(MAKE) --no-print-directory images molecule-default molecule-releases molecule-tls molecule-projects; code=$$?; \
+	$(MAKE) --no-print-directory images molecule-default molecule-releases molecule-tls molecule-projects molecule-hosts; code=$$?; \
 	wait $$checks || code=1; cat $(CHECKS); exit $$code
 
 checks: lint unit cores
@@ -68,7 +68,7 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 cores: $(STAMP) ## The unit tests on the oldest ansible-core that is allowed and on the newest
 	@$(BIN)/python -m tools.cores $(NEWEST_PYTHON)
 
-molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, releases, tls or projects
+molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, releases, tls, projects or hosts
 
 # Molecule's recap is long, and a log is read from its end: what failed is said again after it.
 molecule-%: $(STAMP)
