@@ -217,6 +217,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.release_store i
     Lock,
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 from ansible_collections.clink.django_stack.plugins.module_utils.units import UnitError
 
 MOMENT = 2.0  # seconds that a module of another run gets to end
@@ -654,7 +655,7 @@ def main() -> None:
     states = [
         "requested", "prepared", "active", "reverted", "failed", "finished", "listed",
     ]  # fmt: skip
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "state": {"type": "str", "required": True, "choices": states},
             "application": {"type": "dict", "required": True},
@@ -692,7 +693,6 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    os.umask(0o022)
     deploy = Deploy(module)
     state = module.params["state"]
     if module.check_mode and state not in ("requested", "listed"):

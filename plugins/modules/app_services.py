@@ -156,7 +156,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     diagnosis,
     health,
@@ -164,6 +163,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
     processes,
     units,
 )
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 # Run in the release with the name of the application and of the workers: one process asks until all
 # workers answer, because each would load the project again.
@@ -516,7 +516,7 @@ def main() -> None:
         "reserve": {"type": "int", "default": 0},
         "schedule": {"type": "bool", "default": False},
     }
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "application": {"type": "dict", "required": True},
             "services": {

@@ -57,9 +57,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import descriptions
 from ansible_collections.clink.django_stack.plugins.module_utils.release_store import Host
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 PLACE = Path("/var/lib/django_stack")
 
@@ -76,7 +76,7 @@ def read(path: Path) -> descriptions.Roles:
 def main() -> None:
     """Run the module."""
     states = ["applied", "compared"]
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "application": {"type": "str", "required": True},
             "state": {"type": "str", "required": True, "choices": states},

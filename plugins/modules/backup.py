@@ -79,6 +79,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import backups,
 from ansible_collections.clink.django_stack.plugins.module_utils.backup_command import this_host
 from ansible_collections.clink.django_stack.plugins.module_utils.backup_host import NOW, STATE
 from ansible_collections.clink.django_stack.plugins.module_utils.backups import BackupError
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 SOON = "3min"
 
@@ -188,7 +189,7 @@ class Call:
 def main() -> None:
     """Run the module."""
     states = ["ready", "made", "listed", "fetched", "exchanged", "forgotten"]
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "state": {"type": "str", "required": True, "choices": states},
             "to": {"type": "str", "default": ""},

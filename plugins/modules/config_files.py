@@ -69,6 +69,17 @@ options:
         description: Whether the content is hidden in the log and in the output of C(--diff).
         type: bool
         default: false
+      never_looser:
+        description:
+          - What the file sets. A value of the host that is stricter than that of the file replaces
+            it, with V(sshd) a setting of sshd, with V(sysctl) one of the kernel.
+        type: str
+        choices: [sshd, sysctl]
+      own:
+        description: Names to which O(files[].never_looser) does not apply.
+        type: list
+        elements: str
+        default: []
   validate:
     description:
       - Commands that check the files at their paths. They run without a shell.
@@ -132,8 +143,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.clink.django_stack.plugins.module_utils import units
+from ansible_collections.clink.django_stack.plugins.module_utils import stricter, units
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 STARTING = 200.0  # seconds for the start of a service; systemd itself waits for 90
 LIMIT = 120  # seconds for a command of validate
@@ -409,8 +420,10 @@ def main() -> None:
         "mode": {"type": "str", "default": "0644"},
         "unit": {"type": "str", "choices": ["service", "slice", "socket", "swap", "timer"]},
         "secret": {"type": "bool", "default": False},
+        "never_looser": {"type": "str", "choices": ["sshd", "sysctl"]},
+        "own": {"type": "list", "elements": "str", "default": []},
     }
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": file},
             "validate": {"type": "list", "elements": "str", "default": []},
@@ -425,6 +438,8 @@ def main() -> None:
     wanted = module.params["files"]
     for each in wanted:
         each["content"] = module.params["secrets"].get(each["dest"], each["content"])
+        if kind := each["never_looser"]:
+            each["content"] = stricter.kept(kind, each["dest"], each["content"], each["own"])
     service = module.params["service"]
     due = [each for each in wanted if differs(each)]
     told = {"changed": bool(due), "files": [each["dest"] for each in due]}

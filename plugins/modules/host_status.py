@@ -63,13 +63,13 @@ table:
 import json
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import alarms, checks
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = new_module(argument_spec={}, supports_check_mode=True)
     try:
         described = checks.own(checks.DESCRIPTION)
     except OSError as error:

@@ -58,7 +58,6 @@ kept:
 from collections.abc import Iterable
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     occupants,
     occupied_app,
@@ -68,6 +67,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
     units,
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.occupants import Finding
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 Claim = dict[str, Any]
 OURS = {
@@ -160,7 +160,7 @@ def lines(claim: Claim, findings: list[Finding]) -> list[str]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "claims": {"type": "list", "elements": "dict", "required": True},
             "run_tags": {"type": "list", "elements": "str", "default": ["all"]},

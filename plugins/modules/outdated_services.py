@@ -92,8 +92,8 @@ left:
   returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import processes, units
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def main() -> None:
         "own": {"type": "str", "required": True},
         "text": {"type": "str", "default": ""},
     }
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "services": {"type": "list", "elements": "dict", "required": True, "options": service},
             "retired": {"type": "list", "elements": "dict", "default": [], "options": retired},

@@ -40,14 +40,14 @@ missing:
   returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 QUERY = ["/usr/bin/dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package}\\n"]
 
 
 def main() -> None:
     """List the installed packages."""
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={"names": {"type": "list", "elements": "str", "required": True}},
         supports_check_mode=True,
     )

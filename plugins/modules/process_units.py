@@ -69,8 +69,8 @@ started:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import processes, units
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 STATES = ["checked", "present", "stopped", "started"]
 
@@ -133,7 +133,7 @@ def switch(application: str, state: str, check_mode: bool) -> list[str]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "application": {"type": "str", "required": True},
             "units": {"type": "list", "elements": "str", "default": []},

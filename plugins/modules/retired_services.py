@@ -53,8 +53,8 @@ stopped:
   returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import units
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
         "own": {"type": "str", "required": True},
         "text": {"type": "str", "default": ""},
     }
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "services": {"type": "list", "elements": "dict", "required": True, "options": service}
         },

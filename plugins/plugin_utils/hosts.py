@@ -16,6 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
+from . import sudo_rs
 from .apt import apt
 
 # VERSION_ID of os-release, and the name that role metadata has, by ID.
@@ -37,6 +38,7 @@ uname -s | sed 's/^/host-kernel /'
 for each in apt-get dpkg-query python3; do
   command -v "$each" >/dev/null 2>&1 && echo "host-program $each"
 done
+"${sudo:-sudo}" --version 2>&1 | sed 's/^/host-sudo /;q'
 form='host-package ${db:Status-Abbrev} ${Package} ${Version}\n'
 dpkg-query --show --showformat="$form" 2>/dev/null
 for each in /etc/postgresql/*/main /var/lib/postgresql/*/main; do
@@ -62,6 +64,7 @@ class Host:
         system: the values of os-release.
         kernel: the name of the kernel, such as Linux.
         programs: those that a playbook needs.
+        sudo: the first line that sudo prints of its version.
         packages: versions of installed packages.
         clusters: major versions of PostgreSQL's clusters named main.
         ours: those of them that have the collection's settings.
@@ -73,6 +76,7 @@ class Host:
     system: dict[str, str] = field(default_factory=dict)
     kernel: str = ""
     programs: set[str] = field(default_factory=set)
+    sudo: str = ""
     packages: dict[str, str] = field(default_factory=dict)
     clusters: set[str] = field(default_factory=set)
     ours: set[str] = field(default_factory=set)
@@ -130,6 +134,8 @@ def read(printed: str) -> Host:
             host.system[name.strip()] = _unquoted(value)
         elif kind == "host-kernel":
             host.kernel = rest
+        elif kind == "host-sudo":
+            host.sudo = rest
         elif kind == "host-program":
             host.programs.add(rest)
         elif kind == "host-hidden":
@@ -193,7 +199,7 @@ def look(action: ActionBase, variables: Mapping[str, Any]) -> dict[str, Any]:
         variables: all variables of the host.
 
     Raises:
-        AnsibleActionFail: the collection does not support the host.
+        AnsibleActionFail: the collection does not support the host, or Ansible its sudo.
     """
     try:
         given = action._templar.template(variables.get(OVERRIDE, False))
@@ -203,6 +209,8 @@ def look(action: ActionBase, variables: Mapping[str, Any]) -> dict[str, Any]:
     host = _asked(action)
     name = str(variables.get("inventory_hostname", "the host"))
     if refused := refusal(host, name, untested, "ansible_python_interpreter" in variables):
+        raise AnsibleActionFail(refused)
+    if refused := sudo_rs.refusal(action._connection.become, host.sudo, name):
         raise AnsibleActionFail(refused)
     if not host.clusters and not host.offers:  # a new image may lack the lists of packages
         apt(action, variables, update_cache=True, cache_valid_time=0)
@@ -214,5 +222,6 @@ def look(action: ActionBase, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asked(action: ActionBase, become: bool = False) -> Host:
     """Return what the command LOOK finds on the host."""
-    told = action._low_level_execute_command(LOOK, sudoable=become, executable="/bin/sh")
+    command = f"sudo={sudo_rs.program(action._connection.become)}\n{LOOK}"
+    told = action._low_level_execute_command(command, sudoable=become, executable="/bin/sh")
     return read(str(told["stdout"]))

@@ -85,7 +85,7 @@ def plugin(kind, *answers, check_mode=False, arguments=None):
         task=SimpleNamespace(
             args=arguments or {}, check_mode=check_mode, async_val=0, diff=False, action="x"
         ),
-        connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="unused")),
+        connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="unused"), become=None),
         play_context=None,
         loader=None,
         templar=SimpleNamespace(template=lambda value: value, available_variables={}),

@@ -710,7 +710,7 @@ def test_sysusers_declare_users_without_a_shell(texts):
 
 def test_tmpfiles_declare_what_systemd_knows(texts):
     line = re.compile(
-        r"(d|L) /\S+ (-|[0-7]{4}) (-|[\w-]+) (-|[\w-]+) -( /\S+)?"
+        r"(d|L|Z) /\S+ (-|~?[0-7]{4}) (-|[\w-]+) (-|[\w-]+) -( /\S+)?"
         r"|a\+ /\S+ - - - - user:[\w-]+:--x,user:[\w-]+:--x|r /etc/\S+"
     )
     for text in texts["app/tmpfiles.conf"].splitlines():
