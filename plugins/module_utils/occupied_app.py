@@ -15,10 +15,15 @@ FACTS = Path("/etc/ansible/facts.d")
 Given = dict[str, Any]
 
 
-def others(application: str) -> list[str]:
-    """Return the other applications that this collection has set up on the host."""
+def others(application: str, facts: Path | None = None) -> list[str]:
+    """Return the other applications that this collection has set up on the host.
+
+    Args:
+        application: the name of this one.
+        facts: the directory of the records; that of Ansible's facts if it is not given.
+    """
     found = []
-    for path in sorted(FACTS.glob("*.fact")):
+    for path in sorted((facts or FACTS).glob("*.fact")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):

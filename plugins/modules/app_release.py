@@ -204,6 +204,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     memory,
+    occupied_app,
     release_hints,
     releases,
 )
@@ -283,6 +284,12 @@ class Deploy:
     def requested(self) -> dict[str, Any]:
         """Lock the releases and find out which release is asked for."""
         kind, check = self.given["request"], self.module.check_mode
+        others = occupied_app.others(self.host.name, self.host.record_file.parent)
+        if others and not self.host.record_file.exists():
+            raise ReleaseError(
+                f"The host has the application {others[0]}, and not {self.host.name}. Nothing was "
+                "done: use another host or app_name"
+            )
         if not check:
             if other := self.take():
                 return other

@@ -471,6 +471,17 @@ def test_a_rollback_without_a_target_gives_back_the_lock(call, deploy):
     assert holder(call) == ""
 
 
+@pytest.mark.parametrize("request_of", ["source", "live", "rollback"])
+def test_the_host_of_another_application_is_left_alone(call, deploy, request_of):
+    """By a deploy, a rotation, a restore and a rollback."""
+    deploy(REVISIONS[0])
+    record = call.host.record_file
+    record.rename(record.with_name("shop.fact"))
+    with pytest.raises(ReleaseError, match="has the application shop, and not clinic"):
+        call("requested", REVISIONS[1], request=request_of)
+    assert holder(call) == ""
+
+
 @pytest.mark.usefixtures("two")
 def test_what_was_taken_back_is_not_deployed_again_by_mistake(call):
     call("active", "", request="rollback", steps=["behind"])

@@ -857,6 +857,21 @@ def test_a_value_of_the_sandbox_stays_one_argument_of_a_command(tmp_path):
     assert told[told.index("--") :] == ["--", "/usr/bin/env", "echo", "a b", ""]
 
 
+def test_certificates_of_others_are_renewed(rendered, tmp_path):
+    """The timer of the role has the name of that of Debian's package, and takes its place."""
+    for name, hook in (("ours", "/usr/local/sbin/certbot-deploy"), ("wiki", "/usr/local/bin/hook")):
+        (tmp_path / f"{name}.conf").write_text(f"[renewalparams]\nrenew_hook = {hook}\n")
+    (tmp_path / "certbot").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/called\n')
+    (tmp_path / "certbot").chmod(0o755)
+    text = rendered["https"]["certbot/issue"]
+    loop = "failed=\n" + text[text.index("for conf in") :]
+    loop = loop.replace("/etc/letsencrypt/renewal", str(tmp_path)).replace(
+        "/usr/bin", str(tmp_path)
+    )
+    subprocess.run(["sh", "-e"], input=loop, text=True, check=True)
+    assert (tmp_path / "called").read_text() == "renew --quiet --cert-name wiki\n"
+
+
 def test_each_certificate_is_issued_by_itself(rendered):
     lines = re.findall(r"^issue (\S+) \"\$@\" (.*) \|\| ", rendered["https"]["certbot/issue"], re.M)
     assert dict(lines) == {
