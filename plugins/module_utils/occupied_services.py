@@ -365,6 +365,22 @@ def rabbitmq(claim: Given, known: dict[str, str], listeners: list[Listener]) -> 
     return found
 
 
+def others_in(unit: str, application: str) -> list[str]:
+    """Return what a service of a role holds for others than an application, by its unit.
+
+    The databases of a stopped server have no names: the first is the application's.
+    """
+    if unit == "postgresql.service":
+        told = [databases(version, port) for (version, name), port in clusters().items()
+                if name == "main"]  # fmt: skip
+        named = [each for names, was_asked in told if was_asked for each in names]
+        unnamed = [each for names, was_asked in told if not was_asked for each in names]
+        return [each for each in named if each != application] + unnamed[0 if named else 1 :]
+    if unit == RABBITMQ_UNIT:
+        return sorted(rabbitmq_names("list_vhosts", "name") - {"/", application})
+    return []
+
+
 # --- fail2ban and the firewall -------------------------------------------------------------------
 
 

@@ -81,7 +81,7 @@ handlers:
   elements: str
   returned: always
 retired:
-  description: Those of O(retired) that the host still has.
+  description: Those of O(retired) that the host still has, without those that others use, too.
   type: list
   elements: dict
   returned: always
@@ -92,7 +92,11 @@ left:
   returned: always
 """
 
-from ansible_collections.clink.django_stack.plugins.module_utils import processes, units
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    occupied_services,
+    processes,
+    units,
+)
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 
@@ -103,7 +107,7 @@ def main() -> None:
         "files": {"type": "list", "elements": "str", "required": True},
         "handler": {"type": "str", "required": True},
     }
-    retired = {
+    retired_service = {
         "unit": {"type": "str", "required": True},
         "own": {"type": "str", "required": True},
         "text": {"type": "str", "default": ""},
@@ -111,7 +115,12 @@ def main() -> None:
     module = new_module(
         argument_spec={
             "services": {"type": "list", "elements": "dict", "required": True, "options": service},
-            "retired": {"type": "list", "elements": "dict", "default": [], "options": retired},
+            "retired": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": retired_service,
+            },
             "application": {"type": "str", "default": ""},
             "processes": {"type": "list", "elements": "str", "default": []},
         },
@@ -122,11 +131,17 @@ def main() -> None:
     except units.UnitError as error:
         module.fail_json(msg=str(error))
     application = module.params["application"]
+    retired = []
+    for each in filter(units.installed, module.params["retired"]):
+        if others := occupied_services.others_in(each["unit"], application):
+            module.warn(f"{each['unit']} goes on: it holds {', '.join(others)}, of others.")
+        else:
+            retired.append(each)
     present = processes.installed(application) if application else []
     module.exit_json(
         changed=False,
         handlers=[each["handler"] for each in old],
-        retired=[each for each in module.params["retired"] if units.installed(each)],
+        retired=retired,
         left=[unit for unit in present if unit not in module.params["processes"]],
     )
 

@@ -451,6 +451,23 @@ def test_queues_of_others_in_rabbitmq_are_named(host, run, monkeypatch):
     assert "msg" not in run(claim("rabbitmq"))
 
 
+@pytest.mark.parametrize(
+    ("names", "was_asked", "others"),
+    [
+        (["shop"], True, []),
+        (["shop", "wiki"], True, ["wiki"]),
+        (["wiki"], True, ["wiki"]),
+        (["number 16385"], False, []),
+        (["number 16385", "number 16390"], False, ["number 16390"]),
+    ],
+)
+def test_a_server_that_holds_databases_of_others_goes_on(monkeypatch, names, was_asked, others):
+    monkeypatch.setattr(occupied_services, "clusters", lambda: {("17", "main"): 5432})
+    monkeypatch.setattr(occupied_services, "databases", lambda *_: (names, was_asked))
+    assert occupied_services.others_in("postgresql.service", "shop") == others
+    assert occupied_services.others_in("redis-server.service", "shop") == []
+
+
 # --- The application -----------------------------------------------------------------------------
 
 RECORD = json.dumps({"release": "0123456789ab-012345", "environment": "x", "releases": {}})
