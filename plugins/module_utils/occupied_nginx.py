@@ -16,7 +16,7 @@ CONFIG = ETC / "nginx.conf"
 DEFAULT = ETC / "sites-enabled/default"
 DROP_IN = Path("/etc/systemd/system/nginx.service.d/django_stack.conf")
 WELCOME = Path("/var/www/html")
-KEPT = ETC / "conf.d/00-before-django-stack.conf"
+KEPT = ETC / "before-django-stack.conf"
 # What nginx.conf of the role sets in the block http; tests/unit/test_occupied_nginx.py compares.
 ROLE_SETS = {
     "access_log", "charset_types", "client_body_timeout", "client_header_timeout", "default_type",

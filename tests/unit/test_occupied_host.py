@@ -45,7 +45,7 @@ def host(tmp_path, monkeypatch):
         occupied_nginx: {
             "ETC": etc / "nginx", "CONFIG": etc / "nginx/nginx.conf",
             "DEFAULT": etc / "nginx/sites-enabled/default", "DROP_IN": etc / "nginx.service.d",
-            "WELCOME": tmp_path / "html", "KEPT": etc / "nginx/conf.d/00-before-django-stack.conf",
+            "WELCOME": tmp_path / "html", "KEPT": etc / "nginx/before-django-stack.conf",
         },
         occupied_services: {
             "SYSTEM": etc / "systemd", "REDIS": etc / "redis.conf",

@@ -47,7 +47,7 @@ def test_what_was_replaced_is_kept(host):
     assert host.file(f"/etc/redis/redis.conf{BEFORE}").contains("^appendonly no")
     assert host.file(f"/etc/redis/redis.conf{BEFORE}").mode == 0o640
     assert host.file(f"/etc/nginx/nginx.conf{BEFORE}").contains("zone=wiki")
-    assert host.file("/etc/nginx/conf.d/00-before-django-stack.conf").contains("zone=wiki")
+    assert host.file("/etc/nginx/before-django-stack.conf").contains("zone=wiki")
 
 
 def test_a_second_run_needs_no_word_and_changes_nothing():
