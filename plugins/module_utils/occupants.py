@@ -39,11 +39,13 @@ class Finding:
         text: what it is, and what would become of it.
         advice: what to do instead of the word to take over; empty if there is nothing.
         final: the word to take over does not help.
+        mild: it is only told; the run goes on.
     """
 
     text: str
     advice: str = ""
     final: bool = False
+    mild: bool = False
 
 
 @dataclass(frozen=True)

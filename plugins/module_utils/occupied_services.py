@@ -429,8 +429,6 @@ def ufw(claim: Given, host: Looks) -> list[Finding]:
         return []
     ports = ", ".join(each.split()[0] for each in told)
     return [
-        Finding(f"other hosts reach services at TCP port {', '.join(told)}, which the firewall "
-                "would close",
-                f"add {ports} to ufw_allow, or rules that allow or deny them to ufw_rules",
-                final=True)
+        Finding(f"other hosts reach services at TCP port {', '.join(told)}; the firewall closes "
+                "what has no rule", f"to keep them reachable, add {ports} to ufw_allow", mild=True)
     ]  # fmt: skip

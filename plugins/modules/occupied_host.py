@@ -10,6 +10,8 @@ description:
     Redis, sites of nginx, databases, units and users with the same names, other programs at the
     same ports, and another application of this collection. Fails with all that it has found,
     before anything is touched.
+  - What a later change undoes without a loss is only told in a warning, such as a port that the
+    firewall closes.
   - A role's own word, such as C(redis_take_over), lets the run go on. Then the module keeps what
     the role is about to replace - files in copies beside them, with the ending
     C(.before-django-stack), and the data of Redis by an append-only file - and remembers the
@@ -176,7 +178,11 @@ def main() -> None:
         for claim in given["claims"]:
             if not sets_up(claim, given["run_tags"], given["skip_tags"]):
                 continue
-            findings = host.look(claim)
+            found = host.look(claim)
+            findings = [each for each in found if not each.mild]
+            for each in found:
+                if each.mild:
+                    module.warn(f"{each.text}: {each.advice}.")
             refused += lines(
                 claim, [each for each in findings if each.final or not claim["take_over"]]
             )
