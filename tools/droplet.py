@@ -8,8 +8,10 @@ or when its recipe, droplet.Dockerfile, has changed.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import io
+import json
 import socket
 import subprocess
 import sys
@@ -40,6 +42,18 @@ BOOT = 60.0  # seconds until systemd has started all units and sshd answers
 # unit joins PrivateUsers with ProtectProc (SYS_PTRACE), Gunicorn is reniced (SYS_NICE), and restic
 # reads all files (DAC_READ_SEARCH).
 CAPABILITIES = ["DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE"]
+# The kernel of a host without IPv6 makes no socket of that family.
+NO_IPV6 = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [
+        {
+            "names": ["socket"],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": int(errno.EAFNOSUPPORT),
+            "args": [{"index": 0, "value": int(socket.AF_INET6), "op": "SCMP_CMP_EQ"}],
+        }
+    ],
+}
 
 
 class DropletError(RuntimeError):
@@ -153,13 +167,14 @@ def bindings(publish: Iterable[str]) -> dict[str, Any]:
     return ports
 
 
-def options(info: Mapping[str, Any]) -> dict[str, Any]:
+def options(info: Mapping[str, Any], ipv6: bool = True) -> dict[str, Any]:
     """Return how a container must be run for systemd to work in it, without --privileged.
 
     Args:
         info: what the engine tells of itself (``docker info``).
+        ipv6: whether the droplet has IPv6.
     """
-    security = ["seccomp=unconfined"]
+    security = ["seccomp=unconfined" if ipv6 else f"seccomp={json.dumps(NO_IPV6)}"]
     if any("apparmor" in option for option in info.get("SecurityOptions") or []):
         security.append("apparmor=unconfined")
     run: dict[str, Any] = {
@@ -260,8 +275,9 @@ def _wait(container: Container) -> None:
 
 
 def up(
-    client: docker.DockerClient, name: str, release: str = "13", publish: Iterable[str] = ()
-) -> tuple[Container, str]:
+    client: docker.DockerClient, name: str, release: str = "13", publish: Iterable[str] = (),
+    ipv6: bool = True,
+) -> tuple[Container, str]:  # fmt: skip
     """Make or start a droplet and wait for it; leave a running one alone.
 
     Args:
@@ -269,6 +285,7 @@ def up(
         name: the container's name.
         release: Debian's, "13" or "12".
         publish: "HOSTPORT:PORT" texts.
+        ipv6: whether a new one has IPv6.
 
     Returns:
         The container, and what was done: "made", "started" or "runs".
@@ -293,8 +310,9 @@ def up(
     else:
         image, _ = ensure_image(client, release)
         container = client.containers.create(
-            image, name=name, hostname=name, ports=ports, labels=wanted, **options(client.info())
-        )
+            image, name=name, hostname=name, ports=ports, labels=wanted,
+            **options(client.info(), ipv6),
+        )  # fmt: skip
         container.put_archive("/", authorized_keys())
         try:
             container.start()
@@ -339,6 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", nargs="?")
     parser.add_argument("--release", choices=list(RELEASES), default="13")
     parser.add_argument("--publish", metavar="HOSTPORT:PORT", action="append", default=[])
+    parser.add_argument("--ipv6", action=argparse.BooleanOptionalAction, default=True)
     given = parser.parse_args(arguments)
     if (given.name is None) != (given.verb == "images"):
         parser.error("name a droplet; with images, none")
@@ -348,7 +367,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(ensure_images(client)))
             return 0
         if given.verb == "up":
-            up(client, given.name, given.release, given.publish)
+            up(client, given.name, given.release, given.publish, given.ipv6)
         elif given.verb == "down":
             down(client, given.name)
         print(status(client, given.name))

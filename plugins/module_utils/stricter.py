@@ -27,6 +27,9 @@ ROOT_LOGIN = ["no", "forced-commands-only", "prohibit-password", "yes"]
 FORWARDING = {"no": "", "local": "l", "remote": "r", "yes": "lr", "all": "lr"}
 # Kernel settings of which a higher value is stricter, and the role's is not the highest.
 HIGHER = {"kernel.yama.ptrace_scope", "net.ipv4.tcp_syncookies"}
+FAIL2BAN = "/etc/fail2ban/jail.d/*.conf"  # fail2ban reads them before jail.local
+# Seconds of the units of fail2ban; a permanent ban is -1.
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "mo": 2629746, "y": 31556952}
 Choice = Callable[[str, str], str]
 
 
@@ -168,15 +171,49 @@ def sysctl_there(path: str) -> dict[str, list[str]]:
     return found
 
 
+def seconds(duration: str) -> float:
+    """Return a duration of fail2ban in seconds, such as "1d 12h"; 0 for what is none.
+
+    Source: jail.conf(5), "Time formats".
+    """
+    if duration.strip() == "-1":
+        return UNLIMITED
+    parts = re.findall(r"(\d+) *([a-z]*)", duration)
+    return sum(int(number) * UNITS.get(unit, 0) for number, unit in parts)
+
+
+def fail2ban(text: str, there: Collection[str], own: Collection[str]) -> str:
+    """Return the role's settings of fail2ban, with a longer limit of a ban where the host has one.
+
+    Args:
+        text: the file of the role.
+        there: the texts of the host's own files, which would count less than the role's.
+        own: names in the file that the description sets, which stay as they are.
+    """
+    name = "bantime.maxtime"
+    line = re.compile(rf"^{re.escape(name)} *= *(.+?) *$", re.MULTILINE)
+    ours = line.search(text)
+    if not ours or name in own:
+        return text
+    longest = max(
+        [ours[1], *(value for each in there for value in line.findall(each))], key=seconds
+    )
+    return text[: ours.start()] + f"{name} = {longest}" + text[ours.end() :]
+
+
 def kept(kind: str, path: str, text: str, own: Collection[str]) -> str:
     """Return the text of a role's file in which no value is looser than the host's.
 
     Args:
-        kind: "sshd" or "sysctl".
+        kind: "sshd", "sysctl" or "fail2ban".
         path: of the file on the host.
         text: what the role makes of it.
         own: names in the file that the description sets, which stay as they are.
     """
     if kind == "sshd":
         return sshd(text, sshd_there(path), own)
+    if kind == "fail2ban":
+        return fail2ban(
+            text, [Path(file).read_text(errors="replace") for file in glob.glob(FAIL2BAN)], own
+        )
     return sysctl(text, sysctl_there(path), own)

@@ -72,9 +72,9 @@ options:
       never_looser:
         description:
           - What the file sets. A value of the host that is stricter than that of the file replaces
-            it, with V(sshd) a setting of sshd, with V(sysctl) one of the kernel.
+            it.
         type: str
-        choices: [sshd, sysctl]
+        choices: [sshd, sysctl, fail2ban]
       own:
         description: Names to which O(files[].never_looser) does not apply.
         type: list
@@ -149,6 +149,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.start import ne
 STARTING = 200.0  # seconds for the start of a service; systemd itself waits for 90
 LIMIT = 120  # seconds for a command of validate
 STAGE = "/run"  # a tmpfs that only root writes to
+ROOT_READS = ("/etc/systemd/", "/etc/sysusers.d")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -184,10 +185,14 @@ def mode_of(file: dict[str, Any]) -> int:
 
 
 def right(file: dict[str, Any], told: os.stat_result) -> bool:
-    """Return whether owner, group and mode are right."""
-    return (told.st_uid, told.st_gid) == owners(file) and stat.S_IMODE(told.st_mode) == mode_of(
-        file
-    )
+    """Return whether owner, group and mode are right.
+
+    A directory that only root reads may have a stricter mode, which the owner of a host has chosen.
+    """
+    mode, wanted = stat.S_IMODE(told.st_mode), mode_of(file)
+    if file["state"] == "directory" and str(file["dest"]).startswith(ROOT_READS):
+        wanted &= mode | 0o700
+    return (told.st_uid, told.st_gid) == owners(file) and mode == wanted
 
 
 def differs(file: dict[str, Any]) -> bool:
@@ -420,7 +425,7 @@ def main() -> None:
         "mode": {"type": "str", "default": "0644"},
         "unit": {"type": "str", "choices": ["service", "slice", "socket", "swap", "timer"]},
         "secret": {"type": "bool", "default": False},
-        "never_looser": {"type": "str", "choices": ["sshd", "sysctl"]},
+        "never_looser": {"type": "str", "choices": ["sshd", "sysctl", "fail2ban"]},
         "own": {"type": "list", "elements": "str", "default": []},
     }
     module = new_module(

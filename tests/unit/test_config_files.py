@@ -107,3 +107,15 @@ def test_a_secret_file_reaches_no_log_and_no_result(wanted, tmp_path, monkeypatc
     assert "token" not in capsys.readouterr().out
     if not check:
         assert (tmp_path / "file").read_text() == secret
+
+
+@pytest.mark.parametrize(
+    ("mode", "differs"), [(0o755, False), (0o700, False), (0o750, False), (0o775, True)]
+)
+def test_a_directory_of_systemd_may_be_stricter(wanted, tmp_path, monkeypatch, mode, differs):
+    directory = wanted("directory", state="directory")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "directory").chmod(mode)
+    assert config_files.differs(directory) == (mode != 0o755)
+    monkeypatch.setattr(config_files, "ROOT_READS", (str(tmp_path),))
+    assert config_files.differs(directory) == differs

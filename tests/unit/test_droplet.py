@@ -1,6 +1,8 @@
 """How a droplet is run, and what it refuses."""
 
 import io
+import json
+import socket
 import tarfile
 import threading
 
@@ -30,6 +32,13 @@ def test_never_privileged(info):
     assert run["cap_add"] == [
         "DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE",
     ]  # fmt: skip
+
+
+def test_a_droplet_without_ipv6_makes_no_socket_of_it():
+    (profile,) = droplet.options({}, ipv6=False)["security_opt"]
+    (rule,) = json.loads(profile.partition("=")[2])["syscalls"]
+    assert rule["names"] == ["socket"]
+    assert rule["args"] == [{"index": 0, "value": socket.AF_INET6, "op": "SCMP_CMP_EQ"}]
 
 
 def test_ports_open_to_this_machine_only():

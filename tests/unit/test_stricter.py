@@ -103,3 +103,24 @@ def test_the_stricter_value_of_the_kernel_is_in_force(kernel, line, value):
 def test_what_the_kernel_has_counts_as_well(kernel, monkeypatch):
     monkeypatch.setattr(stricter, "HIGHER", {"kernel.pid_max"})
     assert "pid_max = 1\n" not in stricter.kept("sysctl", "", "kernel.pid_max = 1\n", [])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "chosen"),
+    [
+        (["bantime.maxtime = 52w"], "52w"),
+        (["bantime.maxtime=1d"], "1w"),
+        (["bantime.maxtime = -1"], "-1"),
+        (["[x]\nbantime.maxtime = 8d 12h", "bantime.maxtime = 1mo"], "1mo"),
+        (["bantime.maxtime = forever", "bantime = 1y"], "1w"),
+        ([], "1w"),
+    ],
+)
+def test_a_longer_ban_stays(tmp_path, monkeypatch, theirs, chosen):
+    monkeypatch.setattr(stricter, "FAIL2BAN", str(tmp_path / "*.conf"))
+    for number, text in enumerate(theirs):
+        (tmp_path / f"{number}.conf").write_text(f"[DEFAULT]\n{text}\n")
+    text = "[DEFAULT]\nbantime.increment = true\nbantime.maxtime = 1w\n\n[sshd]\nmode = normal\n"
+    wanted = text.replace("= 1w", f"= {chosen}")
+    assert stricter.kept("fail2ban", "", text, []) == wanted
+    assert stricter.kept("fail2ban", "", text, ["bantime.maxtime"]) == text
