@@ -10,6 +10,9 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible.template import Templar
+from ansible_collections.clink.django_stack.plugins.module_utils import diagnosis
+
+REFUSED = "Nothing was replaced: the application does not work with the new files. It says:"
 
 
 class _Variables(dict[str, Any]):
@@ -63,4 +66,7 @@ class ActionModule(ActionBase):
             module_args={**arguments, "files": files, "secrets": secrets},
             task_vars=variables,
         )
-        return dict(told)
+        result = dict(told)
+        if "refused" in result:
+            result["msg"] = diagnosis.report(REFUSED, str(result.pop("refused")))
+        return result

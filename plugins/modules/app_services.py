@@ -11,6 +11,8 @@ description:
     services, because a Celery worker ends its tasks first.
   - Then pings the Celery workers, watches whether the processes of O(steady) go on, and requests a
     page of the site. Where the page leads, must answer as well.
+  - If a service does not work with the files that M(clink.django_stack.config_files) has replaced,
+    the files from before are installed again.
   - With O(force=true), if one of these steps fails, the module kills all processes of the services
     and starts the services again, which interrupts the site for some seconds.
 options:
@@ -159,6 +161,7 @@ from typing import Any
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     diagnosis,
     health,
+    kept_files,
     memory,
     processes,
     units,
@@ -436,6 +439,13 @@ def see_site(site: dict[str, Any], services: list[dict[str, Any]], since: float)
     raise ServiceError(found.wrong, "\n".join(units.journal(unit, since, LOG) for unit in web))
 
 
+def units_of(given: dict[str, Any]) -> list[str]:
+    """Return the units that a call restarts or asks."""
+    workers = [f"{each}.service" for each in given["workers"]]
+    services = [each["unit"] for each in given["services"]]
+    return list(dict.fromkeys([*services, *workers, *given["steady"]]))
+
+
 def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
     """Restart services and ask whether they work; return what there is to tell.
 
@@ -472,6 +482,9 @@ def work(given: dict[str, Any], due: list[dict[str, Any]]) -> list[str]:
                 told += watch(given["steady"], begun)
         except ServiceError as silent:
             told.append(str(silent))
+    if asked:  # the start of Gunicorn shows that it works; that of the others shows nothing
+        for unit in units_of({**given, "services": [each for each in due if each["handover"]]}):
+            kept_files.forget(unit)
     if given["patience"]:
         settle(given["services"], given["patience"])
     return told
@@ -546,7 +559,8 @@ def main() -> None:
     try:
         told += work(given, due)
     except (ServiceError, units.UnitError) as error:
-        module.fail_json(msg=str(error), restarted=names, step="services")
+        back = kept_files.recover(units_of(given))
+        module.fail_json(msg=f"{error}\n{back}".strip(), restarted=names, step="services")
     for each in told:
         module.warn(each)
     module.exit_json(changed=bool(names), restarted=names, told=told)

@@ -65,6 +65,9 @@ options:
             directive or value in it, because systemd itself would only warn.
         type: str
         choices: [service, slice, socket, swap, timer]
+      reader:
+        description: The unit that reads the file, if it is neither O(service) nor the file's own.
+        type: str
       secret:
         description: Whether the content is hidden in the log and in the output of C(--diff).
         type: bool
@@ -86,6 +89,25 @@ options:
     type: list
     elements: str
     default: []
+  trial:
+    description:
+      - A program of an application that tries the files before they are installed. It runs in the
+        sandbox of the application's services, as a user that is not root, with the environment in
+        use. C({files}) in an argument stands for a directory in which the new files are, below
+        their paths.
+      - It runs if a file of O(service) is about to be replaced, and if the application has a
+        release. On a new host nothing could run the files yet.
+    type: dict
+    suboptions:
+      application:
+        description: The application, as the role C(app) describes it in C(vars/main.yml).
+        type: dict
+        required: true
+      command:
+        description: The program in the application's virtual environment, and its arguments.
+        type: list
+        elements: str
+        required: true
   apply:
     description:
       - Commands that read the files at every run, such as systemd-tmpfiles, which also repairs
@@ -98,6 +120,8 @@ options:
       - The unit that reads the files. It is enabled, and started if it does not run. Handlers
         restart a running unit. A unit whose conditions (C(Condition...=)) the host does not meet
         is not started, such as systemd-timesyncd in a container.
+      - The files from before are kept until the service runs with the new ones. If it does not
+        start, they are installed again.
     type: str
 author:
   - The engineers of django_stack
@@ -140,21 +164,32 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import stricter, units
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    kept_files,
+    stricter,
+    units,
+)
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 STARTING = 200.0  # seconds for the start of a service; systemd itself waits for 90
-LIMIT = 120  # seconds for a command of validate
+LIMIT = 120  # seconds for a command of validate, and for a trial
 STAGE = "/run"  # a tmpfs that only root writes to
 ROOT_READS = ("/etc/systemd/", "/etc/sysusers.d")
+UNITS = Path("/etc/systemd/system")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class FilesError(Exception):
     """The files cannot be installed; the text says why."""
+
+
+class RefusedError(FilesError):
+    """The application refuses the files; the text is what it printed."""
 
 
 def current(path: Path) -> os.stat_result | None:
@@ -278,6 +313,48 @@ def try_together(files: list[dict[str, Any]], commands: list[str]) -> None:
                 )
 
 
+def try_out(files: list[dict[str, Any]], trial: dict[str, Any]) -> None:
+    """Have an application try new files, as its own user and in its sandbox.
+
+    Args:
+        files: all files of the service, also those that do not change.
+        trial: the application and its command.
+
+    Raises:
+        RefusedError: it refuses them.
+    """
+    application = trial["application"]
+    current = os.path.realpath(application["current"])
+    if not os.path.isdir(current):
+        return
+    with tempfile.TemporaryDirectory(dir=STAGE, prefix="django_stack-") as name:
+        os.chmod(name, 0o755)
+        for file in files:
+            if file["state"] == "file" and not file["secret"]:
+                path = Path(name, file["dest"].lstrip("/"))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(file["content"])
+        command = [each.replace("{files}", name) for each in trial["command"]]
+        variables = {
+            **application["django_variables"],
+            "HOME": application["root"],
+            "PATH": f"{current}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
+        }
+        properties = {
+            **application["sandbox"],
+            "EnvironmentFile": application["environment_file"],
+            "Nice": "5",
+        }
+        argv = units.transient(
+            f"{application['name']}-trial.service", application["user"],
+            os.path.join(current, application["directory"]), ["/usr/bin/env", *command],
+            properties=properties, variables=variables, limit=LIMIT,
+        )  # fmt: skip
+        done = units.run(argv, LIMIT + 10)
+    if done.code:
+        raise RefusedError(done.output)
+
+
 def verify(file: dict[str, Any]) -> None:
     """Refuse a unit with a directive that systemd does not know and would ignore.
 
@@ -338,8 +415,41 @@ def replace(files: list[dict[str, Any]]) -> None:
                 kept.unlink(missing_ok=True)
 
 
-def install(due: list[dict[str, Any]], validate: list[str]) -> None:
+def readers(files: list[dict[str, Any]], service: str | None) -> dict[str, list[str]]:
+    """Return the units that read changed files, with the paths of these files.
+
+    Args:
+        files: the files.
+        service: the unit that reads those without a reader of their own; without it a file of a
+            unit is that unit's.
+    """
+    told: dict[str, list[str]] = {}
+    for each in files:
+        path = Path(each["dest"])
+        own = each["unit"] and path.parent == UNITS and not path.stem.endswith("@")
+        if unit := each.get("reader") or service or (path.name if own else ""):
+            told.setdefault(unit, []).append(str(path))
+    return told
+
+
+def keep(files: list[dict[str, Any]], service: str | None) -> list[str]:
+    """Keep the files of units from before; return the units of which nothing was kept before."""
+    return [unit for unit, paths in readers(files, service).items() if kept_files.keep(unit, paths)]
+
+
+def install(
+    due: list[dict[str, Any]],
+    validate: list[str],
+    service: str | None = None,
+    try_them: Callable[[], None] | None = None,
+) -> None:
     """Create the directories, check the files together and replace them.
+
+    Args:
+        due: the files that differ from those on the host.
+        validate: commands that check the files.
+        service: the unit that reads them; its files from before are kept.
+        try_them: has an application try them, where they replace others.
 
     Raises:
         FilesError: the files are refused.
@@ -355,7 +465,15 @@ def install(due: list[dict[str, Any]], validate: list[str]) -> None:
             verify(each)
     if rest and validate:
         try_together(rest, validate)
-    replace(rest)
+    if try_them and any(current(Path(each["dest"])) for each in rest):
+        try_them()
+    kept = keep(rest, service)
+    try:
+        replace(rest)
+    except (OSError, FilesError):
+        for unit in kept:
+            kept_files.forget(unit)
+        raise
     if any(each["unit"] for each in rest):
         units.systemctl("daemon-reload")
 
@@ -394,7 +512,8 @@ def serve(service: str, due: list[str]) -> None:
         done = units.systemctl(verb, service, limit=STARTING)
         if done.code:
             said = units.journal(service, begun).strip() or done.output.strip()
-            raise FilesError(f"{service} does not start; journalctl -u {service} says:\n{said}")
+            told = f"{service} does not start; journalctl -u {service} says:\n{said}"
+            raise FilesError(f"{told}\n{kept_files.recover([service])}".strip())
 
 
 def shown(file: dict[str, Any]) -> dict[str, Any]:
@@ -424,6 +543,7 @@ def main() -> None:
         "group": {"type": "str", "default": "root"},
         "mode": {"type": "str", "default": "0644"},
         "unit": {"type": "str", "choices": ["service", "slice", "socket", "swap", "timer"]},
+        "reader": {"type": "str"},
         "secret": {"type": "bool", "default": False},
         "never_looser": {"type": "str", "choices": ["sshd", "sysctl", "fail2ban"]},
         "own": {"type": "list", "elements": "str", "default": []},
@@ -432,6 +552,13 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": file},
             "validate": {"type": "list", "elements": "str", "default": []},
+            "trial": {
+                "type": "dict",
+                "options": {
+                    "application": {"type": "dict", "required": True},
+                    "command": {"type": "list", "elements": "str", "required": True},
+                },
+            },
             "apply": {"type": "list", "elements": "str", "default": []},
             # The contents of files with secret, by their paths. Ansible writes the other arguments
             # into the host's journal, an option of `files` with no_log included.
@@ -454,11 +581,16 @@ def main() -> None:
         if module.check_mode:
             runs = not service or "start" not in due_of(service)
             module.exit_json(**told, service_was_running=runs)
-        install(due, module.params["validate"])
+        trial = module.params["trial"]
+        try_them = partial(try_out, wanted, trial) if trial else None
+        install(due, module.params["validate"], service, try_them)
         apply(module.params["apply"])
         verbs = due_of(service) if service else []
         if service:
             serve(service, verbs)
+    except RefusedError as error:
+        # The action plugin looks for the cause, and removes what could be a secret.
+        module.fail_json(msg="", refused=str(error), changed=False, files=[])
     except (FilesError, units.UnitError, OSError, subprocess.TimeoutExpired) as error:
         module.fail_json(msg=str(error), changed=False, files=[])
     told["changed"] = told["changed"] or bool(verbs)

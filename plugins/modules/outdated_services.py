@@ -8,8 +8,10 @@ short_description: Finds services that are older than their files, or that are d
 description:
   - An interrupted run of ansible-playbook may have installed files without a restart of the
     services that read them. The module compares the times of the files and of the services.
-  - The module changes nothing, but it runs C(systemctl daemon-reload) if the file of a unit has
-    changed.
+  - It fails if one of the other services fails again and again; of such a service it installs the
+    files from before that M(clink.django_stack.config_files) has kept.
+  - The module changes nothing else, but it runs C(systemctl daemon-reload) if the file of a unit
+    has changed.
 options:
   services:
     description: The services.
@@ -95,6 +97,7 @@ left:
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     occupied_services,
     processes,
+    staying,
     units,
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
@@ -128,7 +131,12 @@ def main() -> None:
     )
     try:
         old = units.outdated(module.params["services"])
-    except units.UnitError as error:
+        stale = [each["unit"] for each in old]
+        if not module.check_mode:
+            staying.confirm(
+                each["unit"] for each in module.params["services"] if each["unit"] not in stale
+            )
+    except (staying.StayingError, units.UnitError) as error:
         module.fail_json(msg=str(error))
     application = module.params["application"]
     retired = []

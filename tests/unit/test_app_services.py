@@ -1,10 +1,12 @@
 """The order in which services restart, and what is said where one does not work."""
 
+import json
 import os
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.clink.django_stack.plugins.module_utils import health, units
+from ansible.module_utils import basic
+from ansible_collections.clink.django_stack.plugins.module_utils import health, kept_files, units
 from ansible_collections.clink.django_stack.plugins.modules import app_services
 from ansible_collections.clink.django_stack.plugins.modules.app_services import ServiceError
 
@@ -60,7 +62,7 @@ def host(monkeypatch):
 
     monkeypatch.setattr(units, "systemctl", systemctl)
     monkeypatch.setattr(units, "run", run)
-    monkeypatch.setattr(units, "journal", lambda unit, since, lines: told.log)
+    monkeypatch.setattr(units, "journal", lambda unit, since, lines=20: told.log)
     monkeypatch.setattr(units, "show", lambda *names: {"MainPID": "5", "ActiveState": told.state})
     monkeypatch.setattr(units, "show_all", show_all)
     monkeypatch.setattr(app_services.memory, "available", lambda text: told.free)
@@ -315,3 +317,46 @@ def test_processes_that_are_described_or_installed_only_are_told(host, monkeypat
         "celery.service": False, "clinic-left.service": False, "clinic-old.service": True,
     }  # fmt: skip
     assert given["steady"] == []
+
+
+@pytest.mark.parametrize("broken", ["start", "ping", "watch"])
+def test_a_service_that_does_not_work_gets_its_files_from_before(
+    host, tmp_path, monkeypatch, broken
+):
+    monkeypatch.setattr(kept_files, "PLACE", tmp_path / "kept")
+    unit = {"start": "gunicorn.service", "ping": "celery.service", "watch": "celery-beat.service"}
+    file = tmp_path / "options"
+    file.write_text("good")
+    told = {"MainPID": "5", "ActiveState": "active", "LoadState": "loaded"}
+    monkeypatch.setattr(units, "show", lambda *names: told)
+    kept_files.keep(unit[broken], [str(file)])
+    file.write_text("bad")
+    host.looks, host.silent = [{"ActiveState": "failed"}], broken == "ping"
+    if broken == "start":
+        host.failing = {"gunicorn.service"}
+    given = {
+        "start": {"services": [GUNICORN]}, "ping": {"workers": ["celery"]},
+        "watch": {"services": [], "steady": ["celery-beat.service"]},
+    }[broken]  # fmt: skip
+    with pytest.raises(SystemExit):
+        run_module(monkeypatch, application=APPLICATION, **given)
+    assert file.read_text() == "good"
+
+
+def test_files_from_before_stay_as_long_as_nothing_shows_that_the_new_ones_work(
+    host, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(kept_files, "PLACE", tmp_path)
+    (tmp_path / "celery.service").mkdir()
+    (tmp_path / "celery.service" / kept_files.LIST).write_text('{"files": {}, "ran": true}')
+    work(CELERY)  # a restart that nobody waits for
+    assert kept_files.read("celery.service")
+    work(workers=["celery"])
+    assert not kept_files.read("celery.service")
+
+
+def run_module(monkeypatch, **given):
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", arguments)
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    app_services.main()

@@ -1,8 +1,8 @@
 """Run as the application in a release that is not live: start it and ask it a real request.
 
-APP_GUNICORN is Gunicorn's configuration: that of the service, with one worker. The trial ends with
-0 when the answer to APP_HEALTH_PATH has a status from 200 to 399, and prints what was wrong, and
-what Gunicorn has said, if it has not.
+APP_GUNICORN is Gunicorn's configuration, or the argument is its file. The trial has one worker. It
+ends with 0 when the answer to APP_HEALTH_PATH has a status from 200 to 399, and prints what was
+wrong, and what Gunicorn has said, if it has not.
 """
 
 import http.client
@@ -72,11 +72,13 @@ def main() -> int:
     """Try the release; return the exit code."""
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
         path, settings, log = (Path(directory, name) for name in ("socket", "settings.py", "log"))
-        settings.write_text(os.environ.pop("APP_GUNICORN") + TOLD)
+        given = os.environ.pop("APP_GUNICORN", None)
+        settings.write_text((Path(sys.argv[1]).read_text() if given is None else given) + TOLD)
         listening.bind(str(path))  # as systemd does: Gunicorn itself would change its owner
         listening.listen()
         gunicorn = [str(Path(sys.executable).with_name("gunicorn")), f"--config={settings}"]
         gunicorn += [
+            "--workers=1",
             f"--bind=fd://{listening.fileno()}",
             os.environ["APP_ASGI"] or os.environ["APP_WSGI"],
         ]

@@ -1,0 +1,101 @@
+"""Restarts or reloads a service, and goes back to its files from before if that fails."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_restart
+short_description: Restarts a service, or goes back to its files from before
+description:
+  - Restarts or reloads a unit whose files M(clink.django_stack.config_files) has changed.
+  - If the service does not start with them, or ends at once, the module installs the files from
+    before again, restarts the service with them, and fails with the end of the service's log.
+options:
+  name:
+    description: The unit, as in V(nginx.service).
+    type: str
+    required: true
+  reader:
+    description:
+      - The unit for which M(clink.django_stack.config_files) has changed the files, if it is
+        another one, such as the service of a socket.
+    type: str
+  verb:
+    description: What to do.
+    type: str
+    choices: [restart, reload]
+    default: restart
+author:
+  - The engineers of django_stack
+attributes:
+  check_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Restart Redis
+  clink.django_stack.service_restart:
+    name: redis-server.service
+"""
+
+RETURN = r"""
+"""
+
+import time
+
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    diagnosis,
+    kept_files,
+    staying,
+    units,
+)
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
+
+FORKS = ("notify", "notify-reload", "forking", "dbus")  # types whose start says that they work
+MOMENT = 2.0  # seconds for which a service of another type is watched
+
+
+def restart(name: str, verb: str) -> str:
+    """Restart or reload a unit; return what is wrong with it, empty if it works.
+
+    Raises:
+        UnitError: systemctl fails.
+    """
+    begun = time.time()
+    units.systemctl("daemon-reload")
+    done = units.systemctl(verb, name, limit=kept_files.STARTING)
+    if done.code:
+        said = units.journal(name, begun, staying.LOG) or done.output
+        what = f"{name} does not {'start' if verb == 'restart' else 'reload'}"
+        return diagnosis.report(f"{what}; journalctl -u {name} says:", said)
+    if not name.endswith(".service"):
+        return ""
+    young = 0.0 if units.show(name, "Type").get("Type") in FORKS else MOMENT
+    wrong = staying.broken([name], young)
+    return staying.reason(name, wrong[name]) if wrong else ""
+
+
+def main() -> None:
+    """Run the module."""
+    module = new_module(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "reader": {"type": "str"},
+            "verb": {"type": "str", "choices": ["restart", "reload"], "default": "restart"},
+        },
+        supports_check_mode=True,
+    )
+    name, verb = module.params["name"], module.params["verb"]
+    if module.check_mode:
+        module.exit_json(changed=True)
+    try:
+        wrong = restart(name, verb)
+        if wrong:
+            back = kept_files.recover([module.params["reader"] or name], verb)
+            module.fail_json(msg=f"{wrong}\n{back}".strip())
+    except units.UnitError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=True)
+
+
+if __name__ == "__main__":
+    main()
