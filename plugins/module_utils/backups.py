@@ -200,7 +200,12 @@ def place_of(repository: str, name: str) -> Place:
 # --- A database on another server ----------------------------------------------------------------
 
 SCHEMES = ("postgresql", "postgres", "postgis", "psql", "pgsql")  # as django-environ has them
-LIBPQ_OPTIONS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "options"}
+LIBPQ_OPTIONS = {
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "options", "host", "port",
+    "user", "target_session_attrs", "require_auth", "sslnegotiation",
+}  # fmt: skip
+LIBPQ_NAMES = {"password": "PGPASSWORD", "dbname": "PGDATABASE"}
+SERVER = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(:(?P<port>[0-9]*))?")
 # Entries of a dump that only the superuser of a server can restore, and that each database has.
 SUPERUSERS = re.compile(r" (COMMENT - (EXTENSION|SCHEMA public)|SCHEMA - public) ")
 
@@ -217,7 +222,8 @@ def database_kind(url: str) -> str:
     """
     if url in ("local", "none"):
         return {"local": "cluster", "none": "none"}[url]
-    return "dump" if urlsplit(url).scheme in SCHEMES else "foreign"
+    scheme = re.split("[+-]", urlsplit(url).scheme)[0]  # without a driver, as in postgresql+psycopg
+    return "dump" if scheme in SCHEMES else "foreign"
 
 
 def libpq_environment(url: str) -> dict[str, str]:
@@ -227,14 +233,21 @@ def libpq_environment(url: str) -> dict[str, str]:
     Variables".
     """
     parts = urlsplit(url)
+    # A URL of libpq may have several servers, and a directory of sockets as the host.
+    servers = [SERVER.fullmatch(each) for each in parts.netloc.rpartition("@")[2].split(",")]
+    known = [found for found in servers if found]
+    hosts = [unquote(found["host"].strip("[]")) for found in known]
+    ports = [found["port"] or "" for found in known]
     told = {
-        "PGHOST": parts.hostname or "", "PGPORT": str(parts.port or ""),
+        "PGHOST": ",".join(hosts), "PGPORT": ",".join(ports) if any(ports) else "",
         "PGUSER": unquote(parts.username or ""), "PGPASSWORD": unquote(parts.password or ""),
         "PGDATABASE": unquote(parts.path.lstrip("/")), "PGCONNECT_TIMEOUT": "20",
     }  # fmt: skip
     for name, value in parse_qsl(parts.query):
         if name in LIBPQ_OPTIONS:
             told[f"PG{name.replace('_', '').upper()}"] = value
+        elif name in LIBPQ_NAMES:
+            told[LIBPQ_NAMES[name]] = value
     return {name: value for name, value in told.items() if value}
 
 

@@ -199,7 +199,7 @@ def has_settings(value: Any, is_sandbox: Callable[[str, Any], bool]) -> bool:  #
         and _number(keys, "timeout", 1, 31536000)
         and _number(keys, "memory", 16, 10000000)
         and bool(keys.get("queues", ["x"]))
-        and _list(keys, "queues", "[A-Za-z0-9_.:-]+")
+        and _list(keys, "queues", "[A-Za-z0-9_.:@/+-]+")
         and _list(keys, "options", r"-[^\s;]*")
         and isinstance(sandbox, Mapping)
         and all(is_sandbox(name, each) for name, each in sandbox.items())

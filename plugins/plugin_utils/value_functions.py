@@ -75,20 +75,31 @@ def is_hook(value: object) -> bool:
     return isinstance(value, str) or isinstance(value, Mapping) and "tasks" in value
 
 
-def is_service_url(value: object) -> bool:
-    """Return whether a text is `scheme://user:password@host:port/name` with a port that exists."""
-    if not isinstance(value, str) or re.search(r"[\s\x00-\x1f\x7f]", value):
-        return False
+def is_server(value: str) -> bool:
+    """Return whether a text is the server of a URL: a host, or none, and perhaps a port."""
     found = re.fullmatch(
-        r"[a-z][a-z0-9+]*://([^/@]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:@\[\]?#]*)(:(?P<port>[0-9]{1,5}))?"
-        r"(/.*|\?.*)?",
-        value,
+        r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:@\[\]?#]*)(:(?P<port>[0-9]{1,5}))?", value
     )
     if not found:
         return False
     if found["host"].startswith("[") and not addresses.parse_address(found["host"]):
         return False
     return found["port"] is None or addresses.is_port(found["port"])
+
+
+def is_service_url(value: object) -> bool:
+    """Return whether a text is `scheme://user:password@host:port/name` with ports that exist.
+
+    There may be several hosts with commas, as in libpq's URLs, and several URLs with semicolons, as
+    those of Redis Sentinel are. A `/`, `?`, `#` or `@` in a password is written with a percent
+    sign.
+    """
+    if not isinstance(value, str) or re.search(r"[\s\x00-\x1f\x7f]", value):
+        return False
+    url = re.compile(r"[a-z][a-z0-9+.-]*://([^/@?#\[\]]*@)?(?P<servers>[^/@?#]*)([/?][^#]*)?(#.*)?")
+    # A semicolon before a scheme separates URLs; another one is part of a URL.
+    found = [url.fullmatch(each) for each in re.split(r";(?=[a-z][a-z0-9+.-]*://)", value)]
+    return all(each and all(map(is_server, each["servers"].split(","))) for each in found)
 
 
 def is_port_or_range(value: object) -> bool:
@@ -262,8 +273,21 @@ def media_url_is_not_static(values: Values) -> bool:
 
 
 def broker_is_there(values: Values) -> bool:
-    """Celery has a broker."""
-    return not values["app_celery"] or values["app_broker"] != "none"
+    """Celery has a broker: that of app_broker, or one of the project's own variables."""
+    own = values["app_environment"].items()
+    return (
+        not values["app_celery"]
+        or values["app_broker"] != "none"
+        or any("BROKER" in str(name).upper() or _is_broker(value) for name, value in own)
+    )
+
+
+# The schemes of kombu's transports, TRANSPORT_ALIASES.
+_is_broker = _like(
+    r"(rediss?|redis\+socket|sentinel|(py)?amqps?|librabbitmq|sqs|memory|kafka|confluentkafka|mongodb"
+    r"(\+srv)?|zookeeper|consul|etcd|azure(storagequeues|servicebus)|gcpubsub|pyro|qpid|SLMQ|slmq"
+    r"|sql(a|alchemy)(\+.*)?|filesystem|hazelcast|native)://.*"
+)
 
 
 def _has_worker(values: Values) -> bool:
@@ -441,11 +465,22 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_source names one source": source_is_one,
     "app_source has no empty value": source_has_values,
     "app_source has a repository": _part(
-        r"((https?|ssh|git|file)://|[A-Za-z0-9_.-]+@[\w.-]+:|/)\S*", "git"
+        r"((https?|ssh|git|git\+ssh|file)://|([A-Za-z0-9_.+-]+@)?([\w.-]+|\[[0-9A-Fa-f:.]+\]):(?!//)"
+        r"|/)\S*",
+        "git",
     ),
-    "app_source has a ref": _part(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "ref"),
-    "app_source has an archive": _part(r"\S+\.(tar(\.(gz|xz|zst|bz2))?|tgz)", "archive"),
-    "app_source has a checksum": _part(r"(md5|sha1|sha256|sha512):[0-9a-f]+", "checksum"),
+    # git-check-ref-format(1)
+    "app_source has a ref": _part(
+        r"(?![-.])(?!.*(\.\.|@\{|//|/\.|\.lock(/|$)|[./]$))[^\s~^:?*\[\\\x00-\x1f\x7f]+", "ref"
+    ),
+    # tar finds out how an archive is compressed; the URL of one may have any name.
+    "app_source has an archive": _part(
+        r"https?://[^\s/]+/\S*|(?![a-z+]+://).+\.(tar(\.(gz|xz|zst|bz2|lzma))?|tgz|txz|tbz2?)",
+        "archive",
+    ),
+    "app_source has a checksum": _part(
+        r"(?i)(md5|sha1|sha224|sha256|sha384|sha512):[0-9a-f]+", "checksum"
+    ),
     "app_build_user is not app_user": build_user_is_another,
     "app_broker is there for Celery": broker_is_there,
     "app_certificates cover app_domains": certificates_cover_domains,

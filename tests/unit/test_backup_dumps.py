@@ -29,7 +29,7 @@ FILES = [Snapshot("11111111", NOON - 7000), Snapshot("22222222", NOON - 3590),
 @pytest.mark.parametrize(
     ("url", "kind"),
     [("local", "cluster"), ("none", "none"), ("postgresql://x/y", "dump"), ("psql://x/y", "dump"),
-     ("mysql://x/y", "foreign"), ("sqlite:///x", "foreign")],
+     ("postgresql+psycopg://x/y", "dump"), ("mysql://x/y", "foreign"), ("sqlite:///x", "foreign")],
 )  # fmt: skip
 def test_the_kind_of_a_database(url, kind):
     assert backups.database_kind(url) == kind
@@ -42,6 +42,23 @@ def test_the_environment_of_its_programs():
         "PGDATABASE": "clinic", "PGSSLMODE": "require", "PGCONNECT_TIMEOUT": "20",
     }  # fmt: skip
     assert "PGHOST" not in backups.libpq_environment("postgresql:///clinic")
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("postgresql://h1:5432,h2:5433/x", "h1,h2", "5432,5433"),
+        ("postgresql://u:p@h1,h2:5433/x", "h1,h2", ",5433"),
+        ("postgresql://h1,h2/x", "h1,h2", None),
+        ("postgresql://[2001:db8::1]:5432,[::1]:5433/x", "2001:db8::1,::1", "5432,5433"),
+        ("postgresql:///x?host=/run/postgresql&port=5433", "/run/postgresql", "5433"),
+        ("postgresql://u@%2Frun%2Fpostgresql/x", "/run/postgresql", None),
+    ],
+)
+def test_servers_of_a_url_as_libpq_reads_them(url, host, port):
+    told = backups.libpq_environment(url)
+    assert (told["PGHOST"], told.get("PGPORT")) == (host, port)
+    assert told["PGDATABASE"] == "x"
 
 
 def test_what_only_a_superuser_restores_is_left_out():

@@ -33,7 +33,15 @@ BAD = {
         {"git": "--upload-pack=id"},
         {"git": "https://example.com/x.git", "ref": "--force"},
         {"git": "https://example.com/x.git", "ref": "main branch"},
+        {"git": "https://example.com/x.git", "ref": "a..b"},
+        {"git": "https://example.com/x.git", "ref": "main~1"},
+        {"git": "https://example.com/x.git", "ref": "x@{1}"},
+        {"git": "https://example.com/x.git", "ref": "x.lock"},
+        {"git": "https://example.com/x.git", "ref": "x/"},
+        {"git": "ext::sh -c id"},
         {"archive": "clinic.zip"},
+        {"archive": "ftp://example.com/clinic.tar"},
+        {"archive": "https://example.com"},
         {"archive": "https://example.com/my clinic.tar"},
         {"archive": "https://example.com/x.tar", "checksum": "sha256"},
         {"directory": ""},
@@ -50,9 +58,13 @@ BAD = {
     ],
     "app_wsgi": [
         "", "clinic.wsgi", "clinic.wsgi:", "clinic/wsgi.py:application",
-        "clinic.wsgi:application --reload",
+        "clinic.wsgi:application --reload", "clinic.wsgi:make()()", "clinic.wsgi:make(", "c:x.y",
+        "clinic.wsgi:make('$(id)')", "clinic.wsgi:make(%h)", "c:make('x')", 'clinic.wsgi:make("x")',
     ],
-    "app_asgi": ["clinic.asgi", "clinic/asgi.py:application", "clinic.asgi:application --reload"],
+    "app_asgi": [
+        "clinic.asgi", "clinic.asgi:make(;)", "clinic/asgi.py:application",
+        "clinic.asgi:application --reload",
+    ],
     "app_trial_settings": [{"my setting": 1}, ["workers=3"]],
     "app_celery": ["clinic app", "clinic;id", "-A clinic"],
     "app_domains": [
@@ -93,11 +105,13 @@ BAD = {
     "app_database": [
         "postgresql://x@[:::]/x",
         "postgres", f"{URL}:70000/clinic", f"{URL}:0/clinic", f"{URL}:port/clinic",
-        "db.example.com:5432", f"{URL}:5432/my clinic",
+        "db.example.com:5432", f"{URL}:5432/my clinic", f"{URL}:5432,h2:70000/clinic",
+        f"{URL}:5432,h2:port/clinic", "postgresql://u:a/b@host/x", "postgresql://u:a#b@host/x",
+        "postgresql://u:a?b@host/x", "postgresql://u:a@b@host/x", "postgresql://u:[x@host/x",
     ],
     "app_broker": [
         "redis", f"redis://:{SECRET}@host:70000/0", "host:6379", f"redis://:{SECRET}@host name/0",
-        "none",
+        "none", "sentinel://host:26379;sentinel://host:99999", "sentinel://host:26379;host:26379",
     ],
     "app_processes": [
         {"Bot": "manage.py x"}, {"my bot": "manage.py x"}, {"../x": "manage.py x"}, {"1x": "x"},
@@ -135,7 +149,7 @@ BAD = {
     ],
     "processes_worker_command": ["celery worker", ["a\nb"], None],
     "processes_worker_stop_timeout": [0, 90000, "5min"],
-    "app_health_path": ["health", "", "/health check", "/health;"],
+    "app_health_path": ["health", "", "/health check", "/health;", "/$x", "/{x}", "/'", "/a#b"],
     "app_static_url": ["static/", "/static", "/", "/sta tic/", "/../etc/", "/s{/", None],
     "app_media_url": ["media/", "/media", "/static/", "/media;/", "/m/../../etc/"],
     "app_python": ["python3; id", "--python", "my python", 3.10, None, ["3.13"]],
@@ -272,7 +286,7 @@ BAD = {
         {"/static": "/srv"},
         {"static": "/srv"}, {"/static/": "srv"}, ["/static/"], {"/static/": "/srv/../etc"},
     ],
-    "nginx_client_max_body_size": ["20 m", "20MB", "big", "-1", ""],
+    "nginx_client_max_body_size": ["20 m", "20MB", "big", "-1", "1t", "1.5g", ""],
     "nginx_proxy_read_timeout": [0, "60s", 100000],
     "nginx_worker_connections": [1, 100000],
     "nginx_acme_root": ["acme", "/var/../acme"],
@@ -599,6 +613,55 @@ GOOD = {
     },
     "IPv6 database": {"app_database": f"postgresql://clinic:{SECRET}@[2001:db8::1]:5432/clinic"},
     "socket database": {"app_database": "postgresql:///clinic"},
+    **{
+        f"database {url}": {"app_database": url}
+        for url in (
+            "postgres://u:p@host/x", "postgresql+psycopg://u:p@host:5432/x", "postgis://u:p@host/x",
+            "postgresql:///x?host=/run/postgresql", "postgresql://u@%2Frun%2Fpostgresql/x",
+            "postgresql://u:p@h1:5432,h2:5433/x?target_session_attrs=read-write",
+            "postgresql://u:p@[2001:db8::1]:5432,[2001:db8::2]:5432/x", "postgresql://u:p%40%2F%23@h/x",
+            "postgresql://host?sslmode=require", "mysql://u:p@host/x", "sqlite:////srv/x.sqlite3",
+        )
+    },
+    **{
+        f"broker {url}": {"app_broker": url}
+        for url in (
+            f"sentinel://:{SECRET}@h1:26379;sentinel://h2:26379", "sentinel://h1:26379/0;sentinel://h2/0",
+            "redis+socket:///run/redis/redis.sock", "redis+socket:///run/x.sock?virtual_host=1",
+            "unix:///run/redis.sock?db=1", "rediss://:p@host:6379/0?ssl_cert_reqs=required",
+            "amqp://u:p@host:5672/%2F", "amqp://u:p@host//", "amqp://u:p@h1//;amqp://u:p@h2//",
+            "pyamqp://u:p@host/x", "sqs://KEY:SE%2FCRET@", "sqs://", "redis://[2001:db8::1]:6379/0",
+            "redis://u:p%3A%40@host/0", "confluentkafka://host:9092", "redis://:p;x@host/0",
+        )
+    },
+    **{
+        f"own broker {name}": {"app_broker": "none", "app_environment": {name: url}}
+        for name, url in (
+            ("CELERY_BROKER_URL", "redis://host/0"), ("QUEUE", "amqp://u:p@host/x"),
+            ("CLOUDAMQP_URL", "amqps://u:p@host/x"), ("BROKER", "whatever the settings make of it"),
+        )
+    },
+    **{
+        f"git {url} {ref}": {"app_source": {"git": url, "ref": ref}}
+        for url, ref in (
+            ("ssh://git@example.com:2222/clinic.git", "feature/#12-a+b"), ("git@h:x.git", "v1@x"),
+            ("example.com:team/clinic.git", "refs/pull/7/head"), ("/srv/clinic.git", "_old"),
+            ("git+ssh://git@example.com/x.git", "HEAD"), ("git@[2001:db8::1]:x.git", "version,1"),
+        )
+    },
+    **{
+        f"archive {path}": {"app_source": {"archive": path, "checksum": "SHA256:0F"}}
+        for path in (
+            "https://example.com/x.tar.gz?token=1", "https://example.com/repos/x/tarball/main",
+            "/srv/my projects/clinic.tar.gz", "clinic.tbz2",
+        )
+    },
+    "application by a call": {"app_wsgi": "clinic.wsgi:make()", "app_asgi": "c:make(1,debug=True)"},
+    "health page": {"app_health_path": "/api/v1:health/(all)/@me,x!*+"},
+    "sizes of nginx": {
+        "nginx_client_max_body_size": "100M", "nginx_hsts": "max-age=1;includesubdomains",
+    },
+    "queues": {"celery_worker_queues": ["mail@high", "a/b", "a+b"]},
     "rabbitmq": {"app_broker": "rabbitmq"},
     "processes": {
         "app_processes": {

@@ -123,7 +123,7 @@ def download(url: str, checksum: str) -> str:
         passwords.add_password(None, url, user, password, is_authenticated=True)
         opener.add_handler(urllib.request.HTTPBasicAuthHandler(passwords))
     digest = hashlib.sha1(usedforsecurity=False)
-    algorithm, _, wanted = checksum.partition(":")
+    algorithm, _, wanted = checksum.lower().partition(":")
     check = hashlib.new(algorithm) if checksum else None
     new = ARCHIVE.with_suffix(".new")
     with opener.open(url, timeout=TIMEOUT) as answer, new.open("wb") as file:

@@ -91,10 +91,11 @@ def compare_with_worker(variable: str, name: str) -> None:
     Raises:
         SystemExit: Gunicorn could not serve it; the message says which variable to change.
     """
-    from gunicorn.util import load_class
+    from gunicorn.util import import_app, load_class
 
     with explained(f"{variable}: {name} cannot be imported"):
-        application = import_string(name.replace(":", "."))
+        called = name.endswith(")")  # a function that makes the application
+        application = import_app(name) if called else import_string(name.replace(":", "."))
     gunicorn: dict[str, Any] = {}
     exec(os.environ["APP_GUNICORN"], gunicorn)  # the text is the role's own
     if "worker_class" not in gunicorn:
