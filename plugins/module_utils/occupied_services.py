@@ -15,7 +15,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.occupants impor
 SYSTEM = Path("/etc/systemd/system")
 REDIS = Path("/etc/redis/redis.conf")
 REDIS_UNIT = "redis-server.service"
-REDIS_FILE = "/etc/redis/users.acl"  # which redis.conf of the role names
+REDIS_USERS = Path("/etc/redis/users.acl")  # which redis.conf of the role names
 # Settings that say where the data is: the server would start empty, or not at all, with others.
 REDIS_PLACES = {
     "dir": "/var/lib/redis", "appendfilename": "appendonly.aof", "appenddirname": "appendonlydir",
@@ -77,7 +77,23 @@ def port_taken(
 def redis_is_ours() -> bool:
     """Return whether the role has set Redis up, even if the service was retired since."""
     drop_in = SYSTEM / f"{REDIS_UNIT}.d/django_stack.conf"
-    return drop_in.exists() or is_managed(occupants.text_of(REDIS), f"aclfile {REDIS_FILE}\n")
+    return drop_in.exists() or is_managed(occupants.text_of(REDIS), f"aclfile {REDIS_USERS}\n")
+
+
+def redis_of_others(hashes: list[str]) -> list[Finding]:
+    """Return whether the role's Redis has another password than a run would give it.
+
+    Args:
+        hashes: the SHA-256 sums of the passwords of the run.
+    """
+    known = re.findall(r" #([0-9a-f]{64})\b", occupants.text_of(REDIS_USERS).split("\n")[0])
+    if not known or not hashes or set(known) & set(hashes):
+        return []
+    return [
+        Finding(f"Redis has another password, of whoever has set it up ({REDIS_USERS}), and would "
+                "refuse those programs",
+                "add that password to redis_password_fallbacks, or use it as redis_password")
+    ]  # fmt: skip
 
 
 def redis_settings() -> dict[str, str]:

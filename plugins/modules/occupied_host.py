@@ -26,6 +26,13 @@ options:
     type: list
     elements: dict
     required: true
+  redis_hashes:
+    description:
+      - For a role that is used alone, the SHA-256 sums of the passwords that Redis is to have. It
+        is refused to replace all passwords of a Redis that this collection has set up.
+    type: list
+    elements: str
+    default: []
   run_tags:
     description: The tags of the run. Only the roles that it sets up are looked at.
     type: list
@@ -82,8 +89,13 @@ OURS = {
 class Host:
     """What several looks need, read once and only if one of them needs it."""
 
-    def __init__(self) -> None:
-        """Read nothing yet."""
+    def __init__(self, hashes: list[str]) -> None:
+        """Read nothing yet.
+
+        Args:
+            hashes: the SHA-256 sums of the passwords that Redis gets; empty if they do not matter.
+        """
+        self.hashes = hashes
         self._known: dict[str, str] | None = None
         self._listeners: list[occupants.Listener] | None = None
 
@@ -105,7 +117,7 @@ class Host:
         """Return what the host has in the places of a role."""
         kind = claim["kind"]
         if kind in OURS and OURS[kind]():
-            return []
+            return occupied_services.redis_of_others(self.hashes) if kind == "redis" else []
         if kind == "nginx":
             ports = [
                 finding
@@ -129,6 +141,8 @@ class Host:
     def keep(self, claim: Claim) -> list[str]:
         """Keep what a role is about to replace; return where."""
         kind = claim["kind"]
+        if kind in OURS and OURS[kind]():
+            return []
         made = occupants.copy_beside(claim.get("files", []))
         if kind == "nginx":
             made += occupied_nginx.keep(self.known)
@@ -165,13 +179,14 @@ def main() -> None:
     module = new_module(
         argument_spec={
             "claims": {"type": "list", "elements": "dict", "required": True},
+            "redis_hashes": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "run_tags": {"type": "list", "elements": "str", "default": ["all"]},
             "skip_tags": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     given = module.params
-    host = Host()
+    host = Host(given["redis_hashes"])
     refused: list[str] = []
     taken: list[Claim] = []
     try:

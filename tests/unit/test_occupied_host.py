@@ -49,7 +49,7 @@ def host(tmp_path, monkeypatch):
         },
         occupied_services: {
             "SYSTEM": etc / "systemd", "REDIS": etc / "redis.conf",
-            "POSTGRESQL": etc / "postgresql",
+            "REDIS_USERS": etc / "users.acl", "POSTGRESQL": etc / "postgresql",
             "POSTGRESQL_DROP_IN": etc / "postgresql.d", "CLUSTERS": tmp_path / "clusters",
             "RABBITMQ": etc / "rabbitmq", "RABBITMQ_DATA": tmp_path / "mnesia",
             "FAIL2BAN": etc / "jail.local", "UFW": etc / "ufw.conf", "UFW_DEFAULTS": etc / "ufw",
@@ -244,8 +244,23 @@ def test_settings_that_would_lose_the_data_of_redis_are_refused_even_with_the_wo
     assert "msg" not in run(claim("redis", take_over=True, settings=given))
 
 
+def test_the_role_alone_does_not_replace_all_passwords_of_its_redis(host, run):
+    first, second = "a" * 64, "b" * 64
+    put(host / "etc/systemd/redis-server.service.d/django_stack.conf")
+    assert "msg" not in run(claim("redis"), redis_hashes=[second])  # an interrupted first run
+    put(
+        host / "etc/users.acl", f"user default on #{first} ~* &* +@all\nuser x on #{second} +info\n"
+    )
+    assert "redis_password_fallbacks" in run(claim("redis"), redis_hashes=[second])["msg"]
+    assert "msg" not in run(claim("redis"), redis_hashes=[second, first])  # a rotation
+    assert "msg" not in run(claim("redis"))  # site.yml
+    told = run(claim("redis", take_over=True, retired=["x"]), redis_hashes=[second])
+    assert told["kept"] == [] and not (host / "taken_over").exists()
+
+
 def test_the_redis_of_the_role_is_not_looked_at_again(host):
-    put(host / "etc/redis.conf", "#\n# Ansible managed\n#\naclfile /etc/redis/users.acl\nport 1\n")
+    file = host / "etc/users.acl"
+    put(host / "etc/redis.conf", f"#\n# Ansible managed\n#\naclfile {file}\nport 1\n")
     assert occupied_services.redis_is_ours()
     put(host / "etc/redis.conf", "#\n# Ansible managed\n#\nrequirepass secret\n")
     assert not occupied_services.redis_is_ours()
@@ -291,7 +306,7 @@ def test_a_running_cluster_names_its_databases_and_the_role_with_our_name(host, 
         lambda port, query: next((told for name, told in answers.items() if name in query), []),
     )  # fmt: skip
     wanted = claim("postgresql", databases={"shop": "shop"}, settings=["max_connections"])
-    said = texts(occupied_services.postgresql(wanted, occupied_host.Host()))
+    said = texts(occupied_services.postgresql(wanted, occupied_host.Host([])))
     assert "shop, wiki" in said and "max_connections = 300" in said
     assert "a database shop already" in said and "a role shop already" in said
 
