@@ -340,13 +340,16 @@ def try_out(files: list[dict[str, Any]], trial: dict[str, Any]) -> None:
             "HOME": application["root"],
             "PATH": f"{current}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
         }
+        sandbox = application["sandbox"]
+        own = sandbox.get("ReadWritePaths", [])  # app_sandbox may have one text or a list of them
         properties = {
-            **application["sandbox"],
+            **sandbox,
+            "ReadWritePaths": [*(own if isinstance(own, list) else [own]), application["shared"]],
             "EnvironmentFile": application["environment_file"],
             "Nice": "5",
         }
         argv = units.transient(
-            f"{application['name']}-trial.service", application["user"],
+            f"{application['name']}-run-trial.service", application["user"],
             os.path.join(current, application["directory"]), ["/usr/bin/env", *command],
             properties=properties, variables=variables, limit=LIMIT,
         )  # fmt: skip

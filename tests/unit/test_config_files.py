@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from ansible.module_utils import basic
@@ -119,3 +120,65 @@ def test_a_directory_of_systemd_may_be_stricter(wanted, tmp_path, monkeypatch, m
     assert config_files.differs(directory) == (mode != 0o755)
     monkeypatch.setattr(config_files, "ROOT_READS", (str(tmp_path),))
     assert config_files.differs(directory) == differs
+
+
+APPLICATION = {
+    "name": "clinic", "user": "clinic", "root": "/srv/clinic", "directory": "back",
+    "shared": "/srv/clinic/shared", "environment_file": "/etc/clinic/environment",
+    "django_variables": {"APP_WSGI": "clinic.wsgi:application"},
+    "sandbox": {"ProtectSystem": "strict", "ReadWritePaths": "/srv/x"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def tried(monkeypatch, tmp_path):
+    """Give a function that has an application try files, and what was run for it."""
+    monkeypatch.setattr(config_files, "STAGE", str(tmp_path))
+    done = []
+
+    def attempt(files, code=0, release=True):
+        current = tmp_path / "release"
+        if release:
+            current.mkdir(exist_ok=True)
+
+        def run(command, limit):
+            place = command[-1].partition("=")[2]
+            told = [path.read_text() for path in Path(place).rglob("*") if path.is_file()]
+            done.append((command, told))
+            return config_files.units.Result(code, "no module named gevent", 0.1)
+
+        monkeypatch.setattr(config_files.units, "run", run)
+        application = APPLICATION | {"current": str(current)}
+        trial = {"application": application, "command": ["python", "-c", "x", "in={files}"]}
+        config_files.try_out(files, trial)
+        return done
+
+    return attempt
+
+
+def test_the_application_tries_the_new_files_as_its_user_in_its_sandbox(wanted, tried):
+    ((command, told),) = tried([wanted("file"), wanted("secret", secret=True, content="s")])
+    assert told == ["new\n"]
+    assert "--property=User=clinic" in command
+    assert "--property=ProtectSystem=strict" in command
+    assert "--property=ReadWritePaths=/srv/x" in command
+    assert "--property=ReadWritePaths=/srv/clinic/shared" in command
+    assert command[command.index("--") + 1 :][:2] == ["/usr/bin/env", "python"]
+
+
+def test_what_the_application_refuses_is_not_installed(wanted, tried):
+    with pytest.raises(config_files.RefusedError, match="gevent"):
+        tried([wanted("file")], code=1)
+
+
+def test_without_a_release_nothing_is_tried(wanted, tried):
+    assert tried([wanted("file")], code=1, release=False) == []
+
+
+@pytest.mark.parametrize(("before", "times"), [("old\n", 1), (None, 0)])
+def test_only_files_that_replace_others_are_tried(wanted, tmp_path, before, times):
+    if before:
+        (tmp_path / "file").write_text(before)
+    asked = []
+    config_files.install([wanted("file")], [], None, lambda: asked.append("x"))
+    assert len(asked) == times
