@@ -39,7 +39,7 @@ def belonging(application: str) -> Finding:
     return Finding(
         f"the host has the application {application} of this collection. A host has one: this run "
         "would replace its units, its settings of nginx and its password of Redis",
-        "use another host or app_name",
+        "use another host, or remove that application as the README says",
     )
 
 

@@ -131,6 +131,8 @@ def sites(known: dict[str, str]) -> dict[str, str]:
     """Return the texts of the files that somebody has made for sites, by their paths."""
     found = {}
     for path in [*sorted(ETC.glob("conf.d/*.conf")), *sorted(ETC.glob("sites-enabled/*"))]:
+        if path.name.startswith("django_stack"):  # of the role exporters
+            continue
         welcomes = path == DEFAULT and is_welcome()
         if path.is_file() and (occupants.is_changed(path, known) or welcomes):
             found[str(path)] = occupants.text_of(path)

@@ -379,6 +379,11 @@ def test_a_site_beside_ours_needs_the_word_and_stays(host, run):
     assert run(claim("nginx"))["changed"] is False
 
 
+def test_the_files_of_other_roles_are_ours(host, run):
+    put(host / "etc/nginx/conf.d/django_stack-status.conf", "server { listen 127.0.0.1:8080; }\n")
+    assert run(claim("nginx"))["changed"] is False
+
+
 def test_the_changed_default_site_goes_on_under_another_name(host, run):
     put(host / "etc/nginx/sites-enabled/default", "server { listen 8080; }\n")
     run(claim("nginx", take_over=True))
