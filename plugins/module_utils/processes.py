@@ -33,6 +33,12 @@ def installed(application: str) -> list[str]:
     return found
 
 
+def is_process(unit: str) -> bool:
+    """Return whether the role processes has installed a unit."""
+    path = SYSTEM / unit
+    return path.is_file() and MARK in _text(path)
+
+
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     diagnosis,
     kept_files,
+    processes,
     units,
 )
 
@@ -106,10 +107,32 @@ def broken(names: Iterable[str], young: float) -> dict[str, int]:
     return {unit: times[unit] for unit in wrong}
 
 
+def ended(unit: str, status: str, times: int = 0) -> str:
+    """Return in one line that the process of a unit ends.
+
+    Args:
+        unit: its name.
+        status: the exit code of its process.
+        times: how often systemd has started it again.
+    """
+    if status == "0":
+        return (
+            f"{unit}: its process ends, and a process of app_processes runs for ever. Put a "
+            f"command that ends into app_schedules; journalctl -u {unit} says:"
+        )
+    often = f", and systemd has started it again {times} times" if times > 1 else ""
+    return f"{unit} does not go on, its process ends{often}; journalctl -u {unit} says:"
+
+
+def exit_code(unit: str) -> str:
+    """Return the exit code with which the process of a unit has ended; empty if it runs again."""
+    told = units.show(unit, "ActiveState", "ExecMainStatus")
+    return told.get("ExecMainStatus", "") if told.get("ActiveState") != "active" else ""
+
+
 def reason(unit: str, times: int) -> str:
     """Return that a unit does not stay up, and the lines of its log that say why."""
-    often = f"; systemd has started it again {times} times" if times > 1 else ""
-    what = f"{unit} does not stay up{often}; journalctl -u {unit} says:"
+    what = ended(unit, exit_code(unit) if processes.is_process(unit) else "", times)
     return diagnosis.report(what, units.journal(unit, time.time() - RECENT, LOG))
 
 

@@ -164,6 +164,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
     kept_files,
     memory,
     processes,
+    staying,
     units,
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
@@ -358,13 +359,7 @@ def watch(names: list[str], since: float) -> list[str]:
 
 def ended(unit: str, status: str, since: float) -> ServiceError:
     """Return the error of a process that ends, by its exit code."""
-    what = f"{unit} does not go on, its process ends; journalctl -u {unit} says:"
-    if status == "0":
-        what = (
-            f"{unit}: its process ends, and a process of app_processes runs for ever. Put a "
-            f"command that ends into app_schedules; journalctl -u {unit} says:"
-        )
-    return ServiceError(what, units.journal(unit, since, LOG))
+    return ServiceError(staying.ended(unit, status), units.journal(unit, since, LOG))
 
 
 def is_settled(service: dict[str, Any], shown: dict[str, str]) -> bool:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     kept_files,
+    processes,
     staying,
     units,
 )
@@ -135,6 +136,15 @@ def test_the_message_says_how_often_and_why_and_the_old_files_come_back(on, tmp_
         staying.confirm([UNIT])
     assert "415 times" in str(told.value) and "append-only" in str(told.value)
     assert file.read_text() == "good\n"
+
+
+def test_a_process_that_ends_by_itself_is_told_where_it_belongs(on, tmp_path, monkeypatch):
+    on(0.1, 1.0, 457.0)
+    monkeypatch.setattr(processes, "SYSTEM", tmp_path)
+    (tmp_path / "clinic-report.service").write_text(f"[Unit]\n{processes.MARK}clinic\n")
+    monkeypatch.setattr(staying, "exit_code", lambda unit: "0")
+    assert "app_schedules" in staying.reason("clinic-report.service", 3)
+    assert "app_schedules" not in staying.reason(UNIT, 3)  # it was told to stop
 
 
 def test_the_files_from_before_are_forgotten_once_a_service_stays_up(on, tmp_path):
