@@ -6,6 +6,7 @@ import json
 import re
 import time
 from contextlib import closing, suppress
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,9 +54,28 @@ class Looks(Protocol):
         """Return who listens on the host."""
 
 
-def is_managed(text: str, *lines: str) -> bool:
-    """Return whether Ansible has written a file that has these lines."""
-    return "Ansible managed" in text and all(f"\n{line}" in text for line in lines)
+def is_rendered(text: str, *beginnings: str) -> bool:
+    """Return whether a role has written a file: comments only at its head, and lines of the role.
+
+    The words of the head are no sign of it: `ansible_managed` is the user's.
+
+    Args:
+        text: of the file.
+        beginnings: of lines that are in each file of the role.
+    """
+    lines = [line for line in text.splitlines() if line]
+    body = list(dropwhile(lambda line: line.startswith("#"), lines))
+    return (
+        0 < len(body) < len(lines)
+        and not any(line.startswith("#") for line in body)
+        and all(any(line.startswith(each) for line in body) for each in beginnings)
+    )
+
+
+def is_sorted(text: str) -> bool:
+    """Return whether the settings of a file are in the order in which a role writes them."""
+    names = [line.split()[0].lower() for line in text.splitlines() if line and line[0] != "#"]
+    return names == sorted(names)
 
 
 def port_taken(
@@ -77,7 +97,8 @@ def port_taken(
 def redis_is_ours() -> bool:
     """Return whether the role has set Redis up, even if the service was retired since."""
     drop_in = SYSTEM / f"{REDIS_UNIT}.d/django_stack.conf"
-    return drop_in.exists() or is_managed(occupants.text_of(REDIS), f"aclfile {REDIS_USERS}\n")
+    text = occupants.text_of(REDIS)
+    return drop_in.exists() or (is_rendered(text, f"aclfile {REDIS_USERS}") and is_sorted(text))
 
 
 def redis_of_others(hashes: list[str]) -> list[Finding]:
@@ -330,7 +351,8 @@ def rabbitmq_is_ours() -> bool:
     """Return whether the role has set RabbitMQ up, even if the service was retired since."""
     drop_in = SYSTEM / f"{RABBITMQ_UNIT}.d/django_stack.conf"
     text = occupants.text_of(RABBITMQ / "rabbitmq.conf")
-    return drop_in.exists() or is_managed(text, f"load_definitions = {RABBITMQ}/definitions.json\n")
+    line = f"load_definitions = {RABBITMQ}/definitions.json"
+    return drop_in.exists() or (is_rendered(text, line) and is_sorted(text))
 
 
 def rabbitmq_names(command: str, key: str) -> set[str]:
@@ -403,7 +425,7 @@ def others_in(unit: str, application: str) -> list[str]:
 def fail2ban(_: Given) -> list[Finding]:
     """Return whether the settings of fail2ban are somebody's."""
     text = occupants.text_of(FAIL2BAN)
-    if not text or is_managed(text, "[DEFAULT]\n", "ignorecommand"):
+    if not text or is_rendered(text, "[DEFAULT]", "ignorecommand =", "bantime.increment"):
         return []
     return [
         Finding(f"{FAIL2BAN} is a file of somebody else and would be replaced",

@@ -260,10 +260,16 @@ def test_the_role_alone_does_not_replace_all_passwords_of_its_redis(host, run):
 
 def test_the_redis_of_the_role_is_not_looked_at_again(host):
     file = host / "etc/users.acl"
-    put(host / "etc/redis.conf", f"#\n# Ansible managed\n#\naclfile {file}\nport 1\n")
+    put(host / "etc/redis.conf", f"#\n# My own ansible_managed\n#\naclfile {file}\nport 1\n")
     assert occupied_services.redis_is_ours()
-    put(host / "etc/redis.conf", "#\n# Ansible managed\n#\nrequirepass secret\n")
-    assert not occupied_services.redis_is_ours()
+    for text in (
+        "# Ansible managed\nrequirepass secret\n",
+        f"# Ansible managed\nport 1\naclfile {file}\n",
+        f"# Debian's\naclfile {file}\n# a comment\nport 1\n",
+        f"aclfile {file}\nport 1\n",
+    ):
+        put(host / "etc/redis.conf", text)
+        assert not occupied_services.redis_is_ours()
     put(host / "etc/systemd/redis-server.service.d/django_stack.conf")
     assert occupied_services.redis_is_ours()
 
@@ -463,8 +469,11 @@ def test_what_the_firewall_closes_is_told(host, run, monkeypatch):
 
 
 def test_the_jails_of_the_role_are_its_own(host, run):
-    put(host / "etc/jail.local", "#\n# Ansible managed\n#\n[DEFAULT]\nignorecommand = x\n")
+    ours = "[DEFAULT]\nbantime.increment = true\nignorecommand = x\n\n[sshd]\nmode = normal\n"
+    put(host / "etc/jail.local", f"#\n# My own ansible_managed\n#\n\n{ours}")
     assert run(claim("fail2ban"))["changed"] is False
+    put(host / "etc/jail.local", f"# mine\n{ours}# and more\n")
+    assert "msg" in run(claim("fail2ban"))
 
 
 def test_queues_of_others_in_rabbitmq_are_named(host, run, monkeypatch):

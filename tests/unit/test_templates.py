@@ -17,7 +17,7 @@ import jinja2
 import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
-from ansible_collections.clink.django_stack.plugins.module_utils import backups
+from ansible_collections.clink.django_stack.plugins.module_utils import backups, occupied_services
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import (
     dotenv_text,
     environment_text,
@@ -1020,3 +1020,16 @@ def test_rabbitmq_is_the_broker_beside_redis_and_listens_on_the_loopback_address
     assert "vm_memory_high_watermark.absolute = 160MiB" in lines
     assert "inet_dist_use_interface {127,0,0,1}" in rendered["small"]["rabbitmq/rabbitmq-env.conf"]
     assert "ListenStream=\nListenStream=127.0.0.1:4369\n" in rendered["small"]["rabbitmq/epmd.conf"]
+
+
+def test_the_roles_know_the_files_that_they_have_written(rendered):
+    """A host that an earlier version has set up has no other sign of it in these."""
+    lines = {
+        "fail2ban/jail.local": ["[DEFAULT]", "ignorecommand =", "bantime.increment"],
+        "rabbitmq/rabbitmq.conf": ["load_definitions = /etc/rabbitmq/definitions.json"],
+        "redis/redis.conf": ["aclfile /etc/redis/users.acl"],
+    }
+    for texts in rendered.values():
+        for name, beginnings in lines.items():
+            assert occupied_services.is_rendered(texts[name], *beginnings), (name, texts[name])
+            assert occupied_services.is_sorted(texts[name]) or "jail" in name
