@@ -72,7 +72,8 @@ def load(programs: Path, dump: Path) -> int:
                  "--file=-", dump], stdout=client.stdin,
             ).returncode  # fmt: skip
             if not code:  # else psql comes to the end of its input, and nothing is committed
-                client.stdin.write(b"commit;\n")
+                # The application may get this session next from a pooler.
+                client.stdin.write(b"reset all;\ncommit;\n")
                 client.stdin.flush()
         with suppress(BrokenPipeError):
             client.stdin.close()

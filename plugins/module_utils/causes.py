@@ -557,16 +557,28 @@ SERVICES = (
         "or app_database should ask for TLS (?sslmode=require).",
     ),
     Cause(
+        r"type \"(?P<name>vector|halfvec|geometry|geography|raster|citext|hstore|ltree)\" does not",
+        "The type $name belongs to an extension, which the database does not have. With a database "
+        "on this host: app_database_extensions (vector, postgis, citext, hstore, ltree), and run "
+        "site.yml. With another server, its provider or its superuser creates it.",
+    ),
+    Cause(
         r"permission denied to create extension \"(?P<name>[\w-]+)\"",
-        "Only the superuser may create the extension $name. Once: sudo -u postgres psql "
-        "--dbname=DATABASE --command='CREATE EXTENSION IF NOT EXISTS \"$name\"'",
+        "Only the superuser may create the extension $name. With a database on this host: "
+        "app_database_extensions: [$name], and run site.yml. With another server, its provider or "
+        'its superuser creates it: CREATE EXTENSION IF NOT EXISTS "$name"',
     ),
     Cause(
         r"extension \"(?P<name>[\w-]+)\" is not available|extension control file "
         r"\"[^\"\n]*?/(?P<name2>[\w-]+)\.control\"",
-        "The server of PostgreSQL lacks an extension. Add its package to app_apt_packages: apt "
-        "search postgresql-17- lists them (postgis: postgresql-17-postgis-3, vector: "
-        "postgresql-17-pgvector).",
+        "The server of PostgreSQL lacks the extension $name. With a database on this host: "
+        "app_database_extensions: [$name], and run site.yml. With another server, its provider "
+        "says which extensions it has.",
+    ),
+    Cause(
+        r"(?P<name>\w+) must be loaded via \"?shared_preload_libraries",
+        "PostgreSQL has to load $name at its start. With a database on this host: "
+        "app_database_extensions: [$name], and run site.yml.",
     ),
     Cause(
         r"unsupported startup parameter(?: in options)?: (?P<name>[\w.]+)",

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import backups, health
+from ansible_collections.clink.django_stack.plugins.module_utils import backups, databases, health
 
 from . import addresses, nginx_site, processes
 
@@ -179,12 +179,26 @@ def is_backup_repository(value: object) -> bool:
         return False
 
 
+def is_database(value: object) -> bool:
+    """Return whether the extensions and the collation of a database can be created."""
+    if not isinstance(value, Mapping):
+        return False
+    extensions = value.get("extensions", [])
+    return (
+        isinstance(extensions, list)
+        and all(_like(databases.NAME)(name) for name in extensions)
+        and KINDS["collation"](value.get("collation", ""))
+    )
+
+
 KINDS: dict[str, Callable[[Any], bool]] = {
     "absolute path": _like(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)+"),
     "ASCII lines": is_number_of_lines,
     "backup repository": is_backup_repository,
     "broker password": _like(r"[A-Za-z0-9_~.-]{16,}"),
+    "collation": _like(f"({databases.COLLATION})?"),
     "command of a process": processes.has_command,
+    "database": is_database,
     "derived path": _like(r"(/(?!\.\.?(/|$))[A-Za-z0-9._][A-Za-z0-9._-]*)+"),
     "domain": addresses.is_domain,
     "environment name": _like(r"[A-Za-z_][A-Za-z0-9_]*"),
@@ -265,6 +279,11 @@ def _part(pattern: str, key: str) -> Callable[[Values], bool]:
 def build_user_is_another(values: Values) -> bool:
     """The user that builds is not the one that runs."""
     return str(values["app_build_user"]) != str(values["app_user"])
+
+
+def _needs_local(name: str) -> Callable[[Values], bool]:
+    """Return a test that a variable is empty where the database is not of this host."""
+    return lambda values: values["app_database"] == "local" or not values[name]
 
 
 def media_url_is_not_static(values: Values) -> bool:
@@ -485,6 +504,8 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_broker is there for Celery": broker_is_there,
     "app_certificates cover app_domains": certificates_cover_domains,
     "app_domains are different": domains_are_different,
+    "app_database_extensions are of this host": _needs_local("app_database_extensions"),
+    "app_database_collation is of this host": _needs_local("app_database_collation"),
     "app_media_url is not app_static_url": media_url_is_not_static,
     "app_processes have workers with app_celery only": workers_have_celery,
     "app_schedules have names of their own": schedules_have_own_names,

@@ -170,6 +170,10 @@ BAD = {
         "", "short", SECRET + ",x" * 20, SECRET + " " * 20, SECRET * 3 + "\n", None, [SECRET * 3],
     ],
     "app_secret_key_fallbacks": ["x" * 40, [""], ["short"], [SECRET + ",x" * 20], None],
+    "app_database_extensions": [
+        "vector", ["PostGIS"], ["vector; DROP"], ["vector", "vector"], [""], [1], {"vector": True},
+    ],
+    "app_database_collation": ["german", "de", "de_DE", "DE-x-icu", "de_DE.UTF-8'", ["C"]],
     "app_database_user": ["postgres", "Clinic", "clinic user", "clinic;x", "", None, "clinic\n"],
     "app_database_password": [
         "", "short", SECRET + "\n", SECRET + "\t", SECRET + "\u00e4", None, [SECRET], {"a": SECRET},
@@ -354,6 +358,9 @@ BAD = {
         {"clinic": {"owner": "clinic"}},
         {"clinic": DATABASE | {"password": "short"}},
         {"clinic": DATABASE | {"privileges": "ALL"}},
+        {"clinic": DATABASE | {"extensions": "vector"}},
+        {"clinic": DATABASE | {"extensions": ["PostGIS"]}},
+        {"clinic": DATABASE | {"collation": "german"}},
         {"clinic": DATABASE | {"owner": "clinic; DROP"}},
         {"clinic": "clinic"},
         {"template1": DATABASE},
@@ -1056,10 +1063,15 @@ def test_servers_of_the_same_host_are_known_by_their_urls(url, here):
 
 
 def test_every_filter_is_documented():
-    from ansible_collections.clink.django_stack.plugins.filter import addresses, nginx_site
+    from ansible_collections.clink.django_stack.plugins.filter import (
+        addresses,
+        databases,
+        nginx_site,
+    )
 
     documents = {path.stem for path in (ROOT / "plugins" / "filter").glob("*.yml")}
-    assert {n for m in (addresses, nginx_site) for n in m.FilterModule().filters()} == documents
+    of_several = (addresses, databases, nginx_site)
+    assert {n for m in of_several for n in m.FilterModule().filters()} == documents
 
 
 def test_a_text_is_added_to_a_list_of_directives():

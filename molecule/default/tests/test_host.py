@@ -239,6 +239,20 @@ def test_postgresql_wants_the_password(host, environment):
     assert "password authentication failed" in host.run("psql %s -tAc 'SELECT 1'", wrong).stderr
 
 
+def test_the_database_has_its_extensions_and_its_collation(host, environment):
+    url = environment("gunicorn")["DATABASE_URL"]
+
+    def ask(query):
+        return host.check_output("psql %s -tAc %s", url, query).split()
+
+    assert {"hypopg", "pg_stat_statements"} <= {*ask("SELECT extname FROM pg_extension")}
+    assert ask("SELECT count(*) > 0 FROM pg_stat_statements") == ["t"], "its library is not loaded"
+    words = "SELECT * FROM unnest(ARRAY['Zoe', 'Ärmel', 'arm', 'Arzt']) word ORDER BY word"
+    assert ask(words) == ["arm", "Ärmel", "Arzt", "Zoe"]
+    # A migration may ask for what is there, as the role of the application.
+    ask("CREATE EXTENSION IF NOT EXISTS hypopg")
+
+
 def test_redis_wants_the_password(host, environment):
     assert "NOAUTH" in host.run("redis-cli ping").stdout
     password = re.search(r":([^:@]+)@", environment("gunicorn")["REDIS_URL"])[1]

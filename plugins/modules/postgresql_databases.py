@@ -1,0 +1,213 @@
+"""Creates databases of PostgreSQL with their extensions and collations."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgresql_databases
+short_description: Creates databases of PostgreSQL with their extensions and collations
+description:
+  - With O(state=checked) nothing changes. The module returns the packages that the extensions need,
+    and fails if an extension has no package, or if a database is there with another collation.
+  - With O(state=present) the databases are created, with their owners, which must exist, and their
+    extensions. Existing databases keep their collation and all their extensions.
+options:
+  databases:
+    description: The databases by their names, each a dictionary of owner, extensions and collation.
+    type: dict
+    required: true
+  version:
+    description: The major version of PostgreSQL. O(state=checked) needs it.
+    type: str
+  port:
+    description: The port of the server, which names its socket.
+    type: int
+    default: 5432
+  packages:
+    description: Packages that the run installs. One of them may have an extension.
+    type: list
+    elements: str
+    default: []
+  state:
+    description: Whether the databases are only checked.
+    type: str
+    choices: [checked, present]
+    default: present
+author:
+  - The engineers of django_stack
+attributes:
+  check_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Create a database with an extension
+  clink.django_stack.postgresql_databases:
+    databases:
+      clinic: {owner: clinic, extensions: [vector], collation: de-DE-x-icu}
+"""
+
+RETURN = r"""
+packages:
+  description: The packages that the extensions need.
+  type: list
+  elements: str
+  returned: if state is checked
+changes:
+  description: The statements that were run.
+  type: list
+  elements: str
+  returned: if state is present
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.clink.django_stack.plugins.module_utils import databases
+from ansible_collections.clink.django_stack.plugins.module_utils.databases import DatabaseError
+
+ROWS = "select row_to_json(d) from (select *, pg_get_userbyid(datdba) as owner from pg_database) d"
+PSQL = "/usr/bin/psql"
+POSTGRES = ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+
+
+class Server:
+    """The server of PostgreSQL on this host, asked as its superuser."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Keep where it is."""
+        self.module = module
+        self.version = module.params["version"]
+        port = str(module.params["port"])
+        self.command = [*POSTGRES, PSQL, "-XAtq", "-v", "ON_ERROR_STOP=1", "-p", port]
+
+    def sql(self, statement: str, database: str = "postgres") -> list[str]:
+        """Return the lines that a statement prints.
+
+        Raises:
+            DatabaseError: it fails.
+        """
+        code, printed, error = self.module.run_command(
+            [*self.command, "-d", database, "-c", statement], cwd="/"
+        )
+        if code:
+            hint = ""
+            if "shared_preload_libraries" in error:
+                hint = " Add the library: postgresql_settings: {shared_preload_libraries: NAME}"
+            raise DatabaseError(f"{database}: {statement}: {error.strip()}{hint}")
+        return str(printed).splitlines()
+
+    def answers(self) -> bool:
+        """Return whether the server runs on the host."""
+        if not Path(PSQL).exists():
+            return False
+        command = [*self.command, "-d", "postgres", "-c", "select"]
+        return bool(self.module.run_command(command, cwd="/")[0] == 0)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of pg_database by the names of the databases."""
+        return {row["datname"]: row for row in map(json.loads, self.sql(ROWS))}
+
+    def offered(self) -> list[str]:
+        """Return the packages of PostgreSQL that the sources of the host offer."""
+        return str(self.module.run_command(["apt-cache", "pkgnames", "postgresql-"])[1]).split()
+
+    def controls(self) -> set[str]:
+        """Return the extensions that are installed on the host."""
+        directory = Path("/usr/share/postgresql", self.version, "extension")
+        return {path.stem for path in directory.glob("*.control")}
+
+    def collations(self) -> set[str]:
+        """Return the collations of ICU that the server knows."""
+        return set(self.sql("select collname from pg_collation where collprovider = 'i'"))
+
+
+def refuse_unfit(server: Server, wanted: dict[str, Any], rows: dict[str, Any]) -> None:
+    """Compare the databases with those that are there.
+
+    Raises:
+        DatabaseError: one has another collation, or a new one has an unknown collation.
+    """
+    for name, each in wanted.items():
+        if name in rows:
+            databases.refuse_another_collation(name, each["collation"], rows[name])
+        elif each["collation"].endswith("-x-icu") and each["collation"] not in server.collations():
+            raise DatabaseError(
+                f"The collation {each['collation']} of the database {name} is unknown. A collation "
+                "such as de-DE-x-icu has a language and perhaps a country; und-x-icu is for all "
+                "languages"
+            )
+
+
+def check(module: AnsibleModule, server: Server) -> None:
+    """Return the packages of the extensions."""
+    wanted = module.params["databases"]
+    there = databases.CONTRIB | server.controls()
+    missing = {name for each in wanted.values() for name in each["extensions"]} - there
+    own = any(package.startswith("postgresql") for package in module.params["packages"])
+    packages = databases.packages_for(
+        sorted(missing), server.version, server.offered() if missing else [], missing if own else []
+    )
+    if server.answers():
+        refuse_unfit(server, wanted, server.rows())
+    module.exit_json(changed=False, packages=packages)
+
+
+def statements(server: Server, wanted: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the statements that are missing, each with the database for it.
+
+    Raises:
+        DatabaseError: a database has another collation.
+    """
+    rows = server.rows()
+    refuse_unfit(server, wanted, rows)
+    found = []
+    for name, each in wanted.items():
+        owner = each["owner"]
+        if name not in rows:
+            found.append(("postgres", databases.create(name, owner, each["collation"])))
+        elif rows[name]["owner"] != owner:
+            change = f"ALTER DATABASE {databases.identifier(name)} OWNER TO "
+            found.append(("postgres", change + databases.identifier(owner)))
+        there = []
+        if name in rows and each["extensions"]:
+            there = server.sql("select extname from pg_extension", name)
+        for extension in each["extensions"]:
+            if extension not in there:
+                # CASCADE creates what the extension depends on.
+                create = "CREATE EXTENSION IF NOT EXISTS {} CASCADE"
+                found.append((name, create.format(databases.identifier(extension))))
+    return found
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "databases": {"type": "dict", "required": True},
+            "version": {"type": "str"},
+            "port": {"type": "int", "default": 5432},
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "state": {"type": "str", "choices": ["checked", "present"], "default": "present"},
+        },
+        required_if=[("state", "checked", ["version"])],
+        supports_check_mode=True,
+    )
+    server = Server(module)
+    done: list[str] = []
+    try:
+        if module.params["state"] == "checked":
+            check(module, server)
+        missing = statements(server, module.params["databases"])
+        for database, statement in missing:
+            if not module.check_mode:
+                server.sql(statement, database)
+            done.append(statement)
+    except DatabaseError as error:
+        module.fail_json(msg=str(error), changed=bool(done), changes=done)
+    module.exit_json(changed=bool(done), changes=done)
+
+
+if __name__ == "__main__":
+    main()

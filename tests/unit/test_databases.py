@@ -1,0 +1,234 @@
+"""Which packages and libraries the extensions of a database need, and which collation it has."""
+
+import json
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.clink.django_stack.plugins.module_utils import databases
+from ansible_collections.clink.django_stack.plugins.modules import postgresql_databases
+
+# What the sources of Debian 13 offer, and a part of those of postgresql.org.
+OFFERED = (
+    "postgresql-17 postgresql-17-age postgresql-17-cron postgresql-17-h3 postgresql-17-http"
+    " postgresql-17-hypopg postgresql-17-ogr-fdw postgresql-17-partman postgresql-17-pg-hint-plan"
+    " postgresql-17-pg-stat-kcache postgresql-17-pgaudit postgresql-17-pgq3"
+    " postgresql-17-pgrouting postgresql-17-pgrouting-scripts postgresql-17-pgsphere"
+    " postgresql-17-pgvector postgresql-17-pldebugger postgresql-17-postgis-3"
+    " postgresql-17-postgis-3-scripts postgresql-17-rational postgresql-17-rum"
+    " postgresql-17-tablelog postgresql-16-pgvector postgresql-16-semver"
+    " postgresql-plpython3-17 postgresql-plperl-17 postgresql-contrib postgresql"
+).split()
+PACKAGES = {
+    "vector": "postgresql-17-pgvector",
+    "postgis": "postgresql-17-postgis-3",
+    "postgis_raster": "postgresql-17-postgis-3",
+    "postgis_tiger_geocoder": "postgresql-17-postgis-3",
+    "address_standardizer": "postgresql-17-postgis-3",
+    "pg_cron": "postgresql-17-cron",
+    "pgaudit": "postgresql-17-pgaudit",
+    "pg_partman": "postgresql-17-partman",
+    "pg_hint_plan": "postgresql-17-pg-hint-plan",
+    "pg_stat_kcache": "postgresql-17-pg-stat-kcache",
+    "pgrouting": "postgresql-17-pgrouting",
+    "pg_sphere": "postgresql-17-pgsphere",
+    "pg_rational": "postgresql-17-rational",
+    "table_log": "postgresql-17-tablelog",
+    "ogr_fdw": "postgresql-17-ogr-fdw",
+    "h3": "postgresql-17-h3",
+    "h3_postgis": "postgresql-17-h3",
+    "hypopg": "postgresql-17-hypopg",
+    "pgq": "postgresql-17-pgq3",
+    "pldbgapi": "postgresql-17-pldebugger",
+    "plpython3u": "postgresql-plpython3-17",
+    "jsonb_plperl": "postgresql-plperl-17",
+}
+
+
+@pytest.mark.parametrize(("name", "package"), PACKAGES.items())
+def test_the_package_of_an_extension_is_found_in_what_the_host_can_install(name, package):
+    assert databases.packages_for([name], "17", OFFERED, []) == [package]
+
+
+@pytest.mark.parametrize("name", ["uuid-ossp", "pg_trgm", "pg_stat_statements", "hstore"])
+def test_an_extension_of_the_server_needs_no_package(name):
+    assert databases.packages_for([name], "17", [], []) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("pgvector", "did you mean vector?"),
+        ("uuid_ossp", "did you mean uuid-ossp?"),
+        ("hsotre", "did you mean hstore?"),
+        ("auto_explain", "shared_preload_libraries: auto_explain"),
+        ("semver", "postgresql-17-*"),  # it is offered for another version
+        ("plv8", "app_apt_packages"),
+        ("plv8", "PGDG"),
+        ("pltcl", "plpgsql"),  # the package is missing
+    ],
+)
+def test_an_extension_without_a_package_is_refused_with_what_there_is(name, advice):
+    with pytest.raises(databases.DatabaseError) as told:
+        databases.packages_for([name], "17", OFFERED, [])
+    assert advice in str(told.value)
+    assert name in str(told.value)
+
+
+def test_an_extension_that_somebody_has_installed_needs_no_package():
+    assert databases.packages_for(["plv8"], "17", OFFERED, ["plv8"]) == []
+
+
+def test_the_libraries_of_the_extensions_join_those_of_the_settings():
+    described = {
+        "clinic": {"extensions": ["vector", "pg_stat_kcache", "pg_stat_statements"]},
+        "wiki": {"extensions": ["pg_cron"]},
+        "shop": {},
+    }
+    every = "pg_stat_statements,pg_stat_kcache,pg_cron"
+    told = databases.preloaded({"port": 1}, described)
+    assert told == {
+        "port": 1, "shared_preload_libraries": every, "cron.database_name": "wiki"
+    }  # fmt: skip
+    for given in ("auto_explain, pg_cron", ["auto_explain", "pg_cron"]):
+        told = databases.preloaded({"shared_preload_libraries": given}, described)
+        assert told["shared_preload_libraries"] == (
+            "auto_explain,pg_cron,pg_stat_statements,pg_stat_kcache"
+        )
+    kept = {"cron.database_name": "other"}
+    assert databases.preloaded(kept, described)["cron.database_name"] == "other"
+    assert databases.preloaded({"port": 1}, {"clinic": {"extensions": ["vector"]}}) == {"port": 1}
+
+
+def test_a_database_is_created_with_its_collation():
+    assert databases.create("clinic", "ada", "") == (
+        'CREATE DATABASE "clinic" OWNER "ada" ENCODING \'UTF8\' TEMPLATE template0'
+    )
+    assert databases.create("a", "b", "und-x-icu").endswith(" LOCALE_PROVIDER icu ICU_LOCALE 'und'")
+    assert databases.create("a", "b", "de_DE.UTF-8").endswith(
+        " LC_COLLATE 'de_DE.UTF-8' LC_CTYPE 'de_DE.UTF-8'"
+    )
+
+
+LIBC = {"datlocprovider": "c", "datcollate": "de_DE.utf8"}
+ICU15 = {"datlocprovider": "i", "datcollate": "C.UTF-8", "daticulocale": "de-DE"}
+ICU17 = {"datlocprovider": "i", "datcollate": "C.UTF-8", "datlocale": "de-DE"}
+BUILTIN = {"datlocprovider": "b", "datcollate": "C", "datlocale": "C.UTF-8"}
+OLD = {"datcollate": "C.UTF-8"}  # PostgreSQL 14
+
+
+@pytest.mark.parametrize(
+    ("row", "same", "others"),
+    [
+        (LIBC, ["", "de_DE.UTF-8", "de_DE.utf8"], ["de-DE-x-icu", "C.UTF-8", "de_AT.UTF-8"]),
+        (ICU15, ["", "de-DE-x-icu"], ["de-x-icu", "de_DE.UTF-8", "C.UTF-8"]),
+        (ICU17, ["", "de-DE-x-icu"], ["und-x-icu"]),
+        (BUILTIN, ["", "C.UTF-8", "C.utf8"], ["C", "und-x-icu"]),
+        (OLD, ["", "C.UTF-8"], ["de_DE.UTF-8"]),
+    ],
+)
+def test_another_collation_than_that_of_the_database_is_refused(row, same, others):
+    for collation in same:
+        databases.refuse_another_collation("clinic", collation, row)
+    for collation in others:
+        with pytest.raises(databases.DatabaseError, match="cannot be changed") as told:
+            databases.refuse_another_collation("clinic", collation, row)
+        assert str(databases.collation_in(row)) in str(told.value)
+
+
+# --- The module -----------------------------------------------------------------------------------
+
+
+class Ended(Exception):
+    """The module has ended; with what it returns."""
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Give a function that runs the module; `run.done` has the statements."""
+    run = lambda **given: None  # noqa: E731
+    monkeypatch.setattr(postgresql_databases, "PSQL", str(tmp_path / "psql"))
+    (tmp_path / "psql").touch()
+    rows = [{"datname": "postgres", "owner": "postgres", "datcollate": "C.UTF-8"}]
+    rows.append({"datname": "wiki", "owner": "wiki", "datcollate": "C.UTF-8"})
+
+    def command(module, words, **_):
+        if words[0] == "apt-cache":
+            return 0, "\n".join(OFFERED), ""
+        statement, database = words[-1], words[words.index("-d") + 1]
+        if not run.answers:
+            return 2, "", "no server"
+        if "pg_database" in statement:
+            return 0, "\n".join(map(json.dumps, rows)), ""
+        if "pg_collation" in statement:
+            return 0, "de-DE-x-icu\nund-x-icu", ""
+        if "pg_extension" in statement:
+            return 0, "plpgsql\nhstore", ""
+        if statement != "select":
+            run.done.append(f"{database}: {statement}")
+        return 0, "", ""
+
+    def end(module, **told):
+        raise Ended(told)
+
+    def call(wanted, check=False, **more):
+        given = {"databases": wanted, "version": "17", "_ansible_check_mode": check, **more}
+        text = json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
+        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", text)
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+        with pytest.raises(Ended) as told:
+            postgresql_databases.main()
+        return told.value.args[0]
+
+    monkeypatch.setattr(basic.AnsibleModule, "run_command", command)
+    monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
+    monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
+    run = call
+    run.done, run.answers = [], True
+    return run
+
+
+def database(owner="wiki", extensions=(), collation=""):
+    return {"owner": owner, "extensions": list(extensions), "collation": collation}
+
+
+def test_what_is_missing_is_created_once(run):
+    told = run({"clinic": database("ada", ["uuid-ossp"]), "wiki": database(extensions=["hstore"])})
+    assert told["changed"] is True
+    assert run.done == [
+        "postgres: " + databases.create("clinic", "ada", ""),
+        'clinic: CREATE EXTENSION IF NOT EXISTS "uuid-ossp" CASCADE',
+    ]
+    run.done.clear()
+    assert run({"wiki": database(extensions=["hstore"])}) == {"changed": False, "changes": []}
+
+
+def test_check_mode_creates_nothing(run):
+    assert run({"clinic": database("ada")}, check=True)["changed"] is True
+    assert run.done == []
+
+
+@pytest.mark.parametrize("collation", ["de-DE-x-icu", "C"])
+@pytest.mark.parametrize("state", ["checked", "present"])
+def test_nothing_is_done_if_one_database_has_another_collation(run, state, collation):
+    wanted = {"clinic": database("ada"), "wiki": database(collation=collation)}
+    assert "cannot be changed" in run(wanted, state=state)["msg"]
+    assert run.done == []
+
+
+def test_a_language_that_nobody_knows_is_refused(run):
+    assert "qq-x-icu" in run({"clinic": database(collation="qq-x-icu")}, state="checked")["msg"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_packages_are_known_before_the_server_is_there(run, answers):
+    run.answers = answers
+    told = run({"clinic": database(extensions=["vector", "hstore"])}, state="checked")
+    assert told == {"changed": False, "packages": ["postgresql-17-pgvector"]}
+    assert run.done == []
+
+
+def test_the_users_own_package_may_have_an_extension(run):
+    wanted = {"clinic": database(extensions=["plv8"])}
+    assert "plv8" in run(wanted, state="checked", packages=["npm"])["msg"]
+    told = run(wanted, state="checked", packages=["postgresql-17-plv8"])
+    assert told["packages"] == []
