@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.clink.django_stack.plugins.plugin_utils import hosts, values
+from ansible_collections.clink.django_stack.plugins.plugin_utils import (
+    hosts,
+    secret_files,
+    values,
+)
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -45,6 +51,8 @@ class ActionModule(ActionBase):
                     rendered[name] = self._render(variables[name])
                     if values.is_wrong(name, rendered[name], role):
                         self._hide(name)
+        if refused := self._refuse_other_secrets(rendered, variables):
+            return {**result, "failed": True, "complaints": [refused], "msg": refused}
         wanted = [name for role in roles for name in role.options]
         wanted.append("app_foreign_variables")  # lists names for all roles
         rendered |= {
@@ -59,6 +67,50 @@ class ActionModule(ActionBase):
             result["failed"] = True
             result["msg"] = "\n".join(["Nothing was touched; please correct:", *complaints])
         return result
+
+    def _refuse_other_secrets(
+        self, rendered: Mapping[str, object], variables: Mapping[str, Any]
+    ) -> str:
+        """Return why this machine's secrets must not reach the host; empty if they may.
+
+        Rendering the variables would generate what is missing, so this comes before. The host is
+        asked only if a secret is missing, or if it is not known to have those of this machine.
+
+        Args:
+            rendered: the variables that are rendered first.
+            variables: all variables of the host, not rendered.
+        """
+        names = secret_files.generated(variables)
+        if not names or "app_secrets" not in {*rendered} & {*self._templar.available_variables}:
+            return ""
+        directory = Path(str(rendered["app_secrets"]))
+        host = str(variables.get("inventory_hostname", "the host"))
+        try:
+            if secret_files.is_known(directory, host, names):
+                return ""
+            file = str(self._render(variables.get("app_environment_file", "")))
+            environment = self._read(file, variables) if file.startswith("/") else ""
+            backup = self._read(secret_files.BACKUP_FILE, variables) if environment else ""
+            found = secret_files.differences(directory, names, environment, backup)
+            told = secret_files.refusal(directory, *found, host, file)
+            if environment and not told and not self._task.check_mode:
+                secret_files.know(directory, host)
+        except (OSError, UnicodeError) as error:
+            return f"app_secrets: the secrets in {directory} cannot be read: {error}"
+        return told
+
+    def _read(self, path: str, variables: Mapping[str, Any]) -> str:
+        """Return the text of a file of the host; empty if it is missing.
+
+        Raises:
+            AnsibleActionFail: it cannot be read.
+        """
+        told = self._execute_module("ansible.builtin.slurp", {"src": path}, task_vars=variables)
+        if told.get("failed"):
+            if "not found" in str(told.get("msg", "")).lower():
+                return ""
+            raise AnsibleActionFail(f"{path} cannot be read: {told.get('msg')}")
+        return base64.b64decode(told["content"]).decode(errors="replace")
 
     def _hide(self, name: str) -> None:
         """Remove a wrong variable, so that templates that use it fail."""

@@ -79,9 +79,10 @@ GIVEN = {
     ),
 }
 RABBITMQ = (
-    "app_broker is rabbitmq, which knows one password at a time. Remove the file broker_password "
-    "from the directory app_secrets and run site.yml: RabbitMQ and the services restart with a new "
-    "password. Tasks stay in their queues; publishing one fails meanwhile, for some seconds."
+    "app_broker is rabbitmq, which knows one password at a time. Write a new one into the file "
+    "broker_password of the directory app_secrets, such as that of `openssl rand -hex 20`, and run "
+    "site.yml: RabbitMQ and the services restart with it. Tasks stay in their queues; publishing "
+    "one fails meanwhile, for some seconds."
 )
 
 

@@ -17,6 +17,10 @@ description:
   - Checks the dependencies of the roles, too. The plugin runs on the control machine.
   - It contacts a host that M(clink.django_stack.host_facts) has not looked at, as when a role is
     used alone, and refuses a distribution that is not supported.
+  - Refuses to go on if the application on the host uses generated secrets that C(app_secrets) does
+    not have, or another key. It asks the host only if a secret is missing, or if the host is not
+    known to have those of this machine; the directory C(.hosts) below C(app_secrets) remembers
+    that. A refusal leaves no new file behind.
 options:
   roles:
     description:

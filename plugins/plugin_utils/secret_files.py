@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,6 +15,9 @@ from ansible.errors import AnsibleError
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.clink.django_stack.plugins.module_utils.checks import variable
 
+NAMES = ("secret_key", "database_password", "broker_password", "backup_key")
+BACKUP_FILE = "/etc/django_stack/backup/restic.env"
+KNOWN = ".hosts"  # a directory with the digest of the secrets for each host that has them
 MARK = ".exported"  # a file with the digest of the secrets that the last copy has
 NAME = re.compile(r"[a-z][a-z_]*(\.next|\.before)?\Z")
 
@@ -119,6 +122,83 @@ def imported(file: Path, password: str) -> dict[str, str]:
     ):
         raise SecretsError(f"{file} is no copy of secrets")
     return secrets
+
+
+def generated(variables: Mapping[str, object]) -> list[str]:
+    """Return the names of the secrets that are generated, and not given in the inventory.
+
+    Args:
+        variables: all variables of the host, not rendered.
+    """
+    return [
+        name
+        for name in NAMES
+        if f"app_secrets ~ '/{name}'" in str(variables.get(f"app_{name}", ""))
+    ]
+
+
+def is_known(directory: Path, host: str, names: Iterable[str]) -> bool:
+    """Return whether a host is known to have the secrets of a directory, which has them all."""
+    secrets = read(directory)
+    mark = directory / KNOWN / host
+    return all(map(secrets.get, names)) and mark.is_file() and mark.read_text() == digest(secrets)
+
+
+def know(directory: Path, host: str) -> None:
+    """Remember that a host has the secrets of a directory."""
+    if secrets := read(directory):
+        (directory / KNOWN).mkdir(mode=0o700, exist_ok=True)
+        put(directory / KNOWN / host, digest(secrets))
+
+
+def differences(
+    directory: Path, names: Iterable[str], environment: str, backup: str
+) -> tuple[list[str], list[str]]:
+    """Return which secrets of a host a directory lacks, and of which it has another value.
+
+    Args:
+        directory: of the secrets.
+        names: of the secrets that are generated.
+        environment: the text of the application's environment file on the host.
+        backup: that of the file with the key of the backups.
+    """
+    used, here = of_host(environment, backup), read(directory)
+    lacking = [name for name in names if name in used and not here.get(name)]
+    # app_environment may have a SECRET_KEY of its own.
+    keys = {variable(environment, name) for name in ("SECRET_KEY", "DJANGO_SECRET_KEY")}
+    known = {"secret_key": keys, "backup_key": {used.get("backup_key", "")}}
+    other = [
+        name
+        for name, values in known.items()
+        if name in names
+        and name in used
+        and name not in lacking
+        # During a rotation the host has the next one, or still the one before.
+        and not values & {here.get(f"{name}{end}") for end in ("", ".next", ".before")}
+    ]
+    return lacking, other
+
+
+def refusal(
+    directory: Path, lacking: Iterable[str], other: Iterable[str], host: str, file: str
+) -> str:
+    """Return why a run would replace the secrets of a host; empty if it would not."""
+    told = []
+    if lacking := list(lacking):
+        told.append(f"{directory} does not have {', '.join(lacking)}")
+    if other := list(other):
+        told.append(f"{directory} has another value of {', '.join(other)}")
+    if not told:
+        return ""
+    return (
+        f"Nothing was touched. {host} uses secrets of the application, and {'; '.join(told)}. This "
+        "run would replace them: all users would be signed out, and the backups could not be read. "
+        "Copy that directory from the machine that has set the host up, or correct app_secrets or "
+        "the name of the inventory file, from which it comes; or read a copy with "
+        "playbooks/secrets.yml -e secrets_do=import; or take the secrets from the host with "
+        "playbooks/secrets.yml -e secrets_do=recover. playbooks/rotate.yml replaces a secret "
+        f"without harm. If the application on the host is of no use any more, remove {file} there."
+    )
 
 
 def of_host(environment: str, backup: str) -> dict[str, str]:

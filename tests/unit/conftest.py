@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -134,13 +135,23 @@ class Checker(Site):
         super().__init__(directory)
         self.base = self.describe(self.read(ROOT / "group_vars" / "all.yml"))
 
-    def message(self, values: Mapping[str, Any], roles: list[str]) -> str:
+    def message(
+        self, values: Mapping[str, Any], roles: list[str], files: Mapping[str, str] | None = None
+    ) -> str:
         """Return what the plugin says of a host; an empty text where it finds nothing wrong.
 
         Args:
             values: over those of site.yml and group_vars/all.yml; ABSENT ones are not given.
             roles: whose variables are checked.
+            files: texts of files of the host, by their paths.
         """
+
+        def slurp(name: str, given: Mapping[str, str], task_vars: object) -> dict[str, object]:
+            text = (files or {}).get(given["src"])
+            if text is None:
+                return {"failed": True, "msg": f"file not found: {given['src']}"}
+            return {"content": base64.b64encode(text.encode()).decode()}
+
         variables = self.base | dict(values)
         variables = {name: value for name, value in variables.items() if value is not ABSENT}
         from ansible_collections.clink.django_stack.plugins.action import check_values
@@ -154,6 +165,7 @@ class Checker(Site):
             templar=Templar(loader=self.loader, variables=variables),
             shared_loader_obj=None,
         )
+        action._execute_module = slurp  # type: ignore[method-assign]
         result = action.run(task_vars=variables)
         assert bool(result.get("failed")) == bool(result["complaints"])
         return str(result.get("msg", ""))

@@ -109,3 +109,87 @@ def test_a_new_control_machine_gets_the_secrets_of_the_copy(directory, tmp_path)
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert secret_files.read(tmp_path / "new") == SECRETS
+
+
+# --- A host that uses other secrets ---------------------------------------------------------------
+
+ENVIRONMENT = "/etc/psychology_clinic/environment"
+HOST = {
+    ENVIRONMENT: 'SECRET_KEY="aaaa"\nDJANGO_SECRET_KEY="aaaa"\n'
+    'DATABASE_URL="postgresql://clinic:bbbb@127.0.0.1:5432/clinic"\n'
+    'CELERY_BROKER_URL="redis://:cccccccccccccccc@127.0.0.1:6379/0"\n',
+    "/etc/django_stack/backup/restic.env": 'RESTIC_PASSWORD="dddd"\n',
+}
+LOCAL = {
+    "secret_key": "a" * 32, "database_password": "b" * 12, "broker_password": "c" * 16,
+    "backup_key": "d" * 16,
+}  # fmt: skip
+USED = {
+    path: text.replace("aaaa", "a" * 32).replace("bbbb", "b" * 12).replace("dddd", "d" * 16)
+    for path, text in HOST.items()
+}
+
+
+@pytest.fixture
+def told(checker, tmp_path):
+    """Give a function that checks a host with secrets in a directory of this machine."""
+
+    def check(local, files, **values):
+        directory = tmp_path / "secrets"
+        if local:
+            secret_files.write(directory, local)
+        before = sorted(tmp_path.rglob("*"))
+        given = {"app_secrets": str(directory), "inventory_hostname": "web-1"} | values
+        message = checker.message(given, ["app_description"], files)
+        if message:
+            assert sorted(tmp_path.rglob("*")) == before, "a refusal leaves no file behind"
+            assert not any(secret in message for secret in LOCAL.values())
+        return message
+
+    return check
+
+
+def test_a_checkout_without_secrets_does_not_replace_those_of_a_host(told, tmp_path):
+    message = told({}, USED)
+    for part in (*LOCAL, str(tmp_path / "secrets"), "Nothing was touched", "secrets.yml", "web-1"):
+        assert part in message
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("text", [None, ""])
+def test_a_secret_that_is_missing_or_empty_is_not_replaced(told, name, text):
+    local = {each: value for each, value in LOCAL.items() if each != name}
+    message = told(local | ({} if text is None else {name: text}), USED)
+    assert f"does not have {name}. " in message
+
+
+@pytest.mark.parametrize("name", ["secret_key", "backup_key"])
+def test_secrets_of_another_host_are_refused(told, name):
+    assert f"another value of {name}. " in told(LOCAL | {name: "z" * 32}, USED)
+
+
+def test_the_secrets_of_the_host_are_right_and_the_next_run_does_not_ask(told, tmp_path):
+    assert told(LOCAL, USED) == ""
+    assert secret_files.is_known(tmp_path / "secrets", "web-1", LOCAL)
+    assert told({}, {ENVIRONMENT: 'SECRET_KEY="never read"'}) == ""
+    assert not secret_files.is_known(tmp_path / "secrets", "web-2", LOCAL)
+    (tmp_path / "secrets" / "secret_key").write_text("z" * 32)
+    assert "another value" in told({}, USED)
+
+
+@pytest.mark.parametrize("name", ["secret_key.next", "secret_key.before"])
+def test_a_rotation_that_was_cut_off_goes_on(told, name):
+    local = LOCAL | {"secret_key": "z" * 32, name: LOCAL["secret_key"]}
+    assert told(local, USED) == ""
+
+
+def test_a_blank_host_gets_new_secrets(told, tmp_path):
+    assert told({}, {}) == ""
+    assert not (tmp_path / "secrets" / secret_files.KNOWN).exists()
+
+
+def test_what_the_inventory_gives_is_not_among_the_generated_secrets(told):
+    given = {f"app_{name}": value for name, value in LOCAL.items()}
+    assert told({}, USED, **given | {"app_secret_key": "z" * 32}) == ""
+    own = USED | {ENVIRONMENT: USED[ENVIRONMENT].replace("a" * 32, "of the project", 1)}
+    assert told(LOCAL, own) == ""  # app_environment has a SECRET_KEY

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from droplets import changed, playbook, playbook_process
+from droplets import PROJECT, changed, playbook, playbook_process
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +108,22 @@ def test_a_bad_value_stops_the_run_before_anything_is_touched(refused, answers):
     assert "redis_port" in refused.stdout + refused.stderr
     assert set(changed(refused.stdout)) == {"0"}
     assert answers()[0] == 200
+
+
+@pytest.mark.parametrize("book", [PROJECT / "site.yml", PROJECT / "playbooks" / "deploy.yml"])
+def test_a_checkout_without_secrets_replaces_none(host, door, tmp_path, book):
+    def state():
+        environment = host.file("/etc/psychology_clinic/environment").sha256sum
+        return environment, door.ask("/health/").status_code
+
+    before = state()
+    values = {"app_secrets": str(tmp_path / "secrets")}
+    run = playbook("--limit", door.name, "--extra-vars", json.dumps(values), book=book)
+    assert run.returncode != 0
+    assert "playbooks/secrets.yml" in run.stdout + run.stderr
+    assert set(changed(run.stdout)) == {"0"}
+    assert list(tmp_path.iterdir()) == []
+    assert state() == before
 
 
 @pytest.mark.parametrize(("values", "variable"), BAD_RELEASES.values(), ids=BAD_RELEASES)
