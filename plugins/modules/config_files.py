@@ -177,7 +177,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 STARTING = 200.0  # seconds for the start of a service; systemd itself waits for 90
-LIMIT = 120  # seconds for a command of validate, and for a trial
+LIMIT = 120  # seconds for a command of validate
 STAGE = "/run"  # a tmpfs that only root writes to
 ROOT_READS = ("/etc/systemd/", "/etc/sysusers.d")
 UNITS = Path("/etc/systemd/system")
@@ -334,6 +334,7 @@ def try_out(files: list[dict[str, Any]], trial: dict[str, Any]) -> None:
                 path = Path(name, file["dest"].lstrip("/"))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(file["content"])
+        limit = int(application["step_timeout"])
         command = [each.replace("{files}", name) for each in trial["command"]]
         variables = {
             **application["django_variables"],
@@ -351,11 +352,12 @@ def try_out(files: list[dict[str, Any]], trial: dict[str, Any]) -> None:
         argv = units.transient(
             f"{application['name']}-run-trial.service", application["user"],
             os.path.join(current, application["directory"]), ["/usr/bin/env", *command],
-            properties=properties, variables=variables, limit=LIMIT,
+            properties=properties, variables=variables, limit=limit,
         )  # fmt: skip
-        done = units.run(argv, LIMIT + 10)
+        done = units.run(argv, limit + 10)
     if done.code:
-        raise RefusedError(done.output)
+        late = f"It had not ended after app_step_timeout, {limit} s, and was stopped."
+        raise RefusedError(done.output + (f"\n{late}" if done.seconds >= limit else ""))
 
 
 def verify(file: dict[str, Any]) -> None:

@@ -125,6 +125,7 @@ def test_a_directory_of_systemd_may_be_stricter(wanted, tmp_path, monkeypatch, m
 APPLICATION = {
     "name": "clinic", "user": "clinic", "root": "/srv/clinic", "directory": "back",
     "shared": "/srv/clinic/shared", "environment_file": "/etc/clinic/environment",
+    "step_timeout": "60",
     "django_variables": {"APP_WSGI": "clinic.wsgi:application"},
     "sandbox": {"ProtectSystem": "strict", "ReadWritePaths": "/srv/x"},
 }  # fmt: skip
