@@ -67,10 +67,15 @@ def text_of(path: str | Path) -> str:
 
 
 def of_packages() -> dict[str, str]:
-    """Return the MD5 sums of configuration files as their packages brought them, by their paths."""
+    """Return the MD5 sums of configuration files as their packages brought them, by their paths.
+
+    Of a package whose installation was interrupted dpkg says "newconffile" instead.
+    """
     command = [DPKG_QUERY, "--show", "--showformat=${Conffiles}\n", *PACKAGES]
     told = units.run(command, 20, kept=1024 * 1024).output
-    return dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: obsolete)?$", told, re.MULTILINE))
+    return dict(
+        re.findall(r"^ (/\S+) ([0-9a-f]{32}|newconffile)(?: obsolete)?$", told, re.MULTILINE)
+    )
 
 
 def is_changed(path: str | Path, known: dict[str, str]) -> bool:
@@ -79,7 +84,8 @@ def is_changed(path: str | Path, known: dict[str, str]) -> bool:
         content = Path(path).read_bytes()
     except OSError:
         return False
-    return hashlib.md5(content).hexdigest() != known.get(os.path.realpath(path), "")  # noqa: S324 - dpkg's sums
+    told = known.get(os.path.realpath(path), "")
+    return told not in ("newconffile", hashlib.md5(content).hexdigest())  # noqa: S324 - dpkg's sums
 
 
 def owner_of(unit_text: str) -> str | None:

@@ -1,5 +1,6 @@
 """What a host has already, and when a run refuses to take it over."""
 
+import hashlib
 import json
 import os
 import pwd
@@ -158,6 +159,18 @@ def test_what_is_replaced_is_kept_beside_it_once(host, run):
     file.write_text("[DEFAULT]\nbantime = 2d\n")
     assert run(wanted)["kept"] == []
     assert "1d" in beside.read_text()
+
+
+def test_a_file_of_a_package_is_nobodys_as_long_as_nobody_changes_it(tmp_path, monkeypatch):
+    file = put(tmp_path / "redis.conf", "port 6379\n")
+    sums = f" {file} {hashlib.md5(file.read_bytes()).hexdigest()}\n /etc/x newconffile\n"  # noqa: S324 - dpkg's
+    monkeypatch.setattr(units, "run", lambda *_, **more: units.Result(0, sums, 0.1))
+    known = occupants.of_packages()
+    assert known["/etc/x"] == "newconffile" and not occupants.is_changed(file, known)
+    put(file, "port 6380\n")
+    assert occupants.is_changed(file, known) and occupants.is_changed(file, {})
+    assert not occupants.is_changed(file, {str(file): "newconffile"})
+    assert not occupants.is_changed(tmp_path / "absent", known)
 
 
 @pytest.mark.parametrize(
