@@ -28,6 +28,7 @@ POSTGRESQL_DROP_IN = SYSTEM / "postgresql@.service.d/django_stack.conf"
 CLUSTERS = Path("/var/lib/postgresql")
 FIRST_OF_USERS = 16384  # the object ids below are those of PostgreSQL itself
 RABBITMQ = Path("/etc/rabbitmq")
+RABBITMQ_FILES = ("rabbitmq.conf", "rabbitmq-env.conf", "definitions.json")
 RABBITMQ_UNIT = "rabbitmq-server.service"
 RABBITMQ_DATA = Path("/var/lib/rabbitmq/mnesia")
 FAIL2BAN = Path("/etc/fail2ban/jail.local")
@@ -363,25 +364,21 @@ def rabbitmq_names(command: str, key: str) -> set[str]:
     return set()
 
 
-def rabbitmq(claim: Given, known: dict[str, str], listeners: list[Listener]) -> list[Finding]:
+def rabbitmq(claim: Given, listeners: list[Listener]) -> list[Finding]:
     """Return what RabbitMQ does for others.
 
     Args:
         claim: what the role wants: its `port`.
-        known: what `occupants.of_packages` returns.
         listeners: of this host.
     """
     if rabbitmq_is_ours():
         return []
     found = port_taken(claim, "rabbitmq_port", listeners, "(rabbitmq-server|epmd)[.]")
+    # Debian's package makes a rabbitmq-env.conf of comments, of which dpkg does not know.
     files = [
         str(path)
-        for path in [
-            RABBITMQ / "rabbitmq.conf",
-            RABBITMQ / "rabbitmq-env.conf",
-            RABBITMQ / "definitions.json",
-        ]
-        if occupants.is_changed(path, known)
+        for path in (RABBITMQ / name for name in RABBITMQ_FILES)
+        if re.search(r"^[^#\s]", occupants.text_of(path), re.MULTILINE)
     ]
     if units.show(RABBITMQ_UNIT, "ActiveState").get("ActiveState") == "active":
         users = rabbitmq_names("list_users", "user") - {"guest"}

@@ -130,7 +130,7 @@ class Host:
         if kind == "redis":
             return occupied_services.redis(claim, self.known, self.listeners)
         if kind == "rabbitmq":
-            return occupied_services.rabbitmq(claim, self.known, self.listeners)
+            return occupied_services.rabbitmq(claim, self.listeners)
         if kind == "postgresql":
             return occupied_services.postgresql(claim, self)
         if kind == "ufw":

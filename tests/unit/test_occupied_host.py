@@ -497,7 +497,10 @@ def test_queues_of_others_in_rabbitmq_are_named(host, run, monkeypatch):
     )
     assert "users wiki; queues jobs" in run(claim("rabbitmq"))["msg"]
     names |= {"list_users": {"guest"}, "list_queues": set()}
+    file = put(host / "etc/rabbitmq/rabbitmq-env.conf", "# Debian's\n\n#NODENAME=rabbit\n")
     assert "msg" not in run(claim("rabbitmq"))
+    put(file, "# Debian's\nNODENAME=wiki\n")
+    assert str(file) in run(claim("rabbitmq"))["msg"]
 
 
 @pytest.mark.parametrize(
