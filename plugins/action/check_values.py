@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.clink.django_stack.plugins.plugin_utils import (
     hosts,
     secret_files,
@@ -63,6 +64,8 @@ class ActionModule(ActionBase):
         complaints = values.complaints(roles, rendered, variables)
         result["complaints"] = complaints
         result["changed"] = False
+        for warning in [] if complaints else values.warnings(roles, rendered):
+            Display().warning(warning)
         if complaints:
             result["failed"] = True
             result["msg"] = "\n".join(["Nothing was touched; please correct:", *complaints])

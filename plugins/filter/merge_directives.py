@@ -10,6 +10,7 @@ author: The engineers of django_stack
 description:
   - Where the role has a list, a list or one text is added at its end, as by a drop-in of systemd.
     An empty text in front makes systemd drop the values before it. Any other value is replaced.
+    C(null) leaves the directive out.
 positional: _input, more
 options:
   _input:
@@ -51,6 +52,9 @@ def merge_directives(own: Mapping[str, Any], more: Mapping[str, Any]) -> dict[st
     """
     merged = dict(own)
     for name, value in more.items():
+        if value is None:
+            merged.pop(name, None)
+            continue
         if isinstance(merged.get(name), list):
             value = [*merged[name], *(value if isinstance(value, list) else [value])]
         merged[name] = value

@@ -15,7 +15,9 @@ class FilterModule:
         """Return the filters by their names."""
         return {
             "free_defaults": nginx_site.free_defaults,
+            "header_names": nginx_site.header_names,
             "missing_types": nginx_site.missing_types,
+            "nginx_directives": nginx_site.directives,
             "nginx_places": nginx_site.places,
             "nginx_servers": nginx_site.servers,
         }

@@ -14,12 +14,15 @@ from urllib.parse import urlsplit
 
 from ansible_collections.clink.django_stack.plugins.module_utils import health, occupied_nginx
 
-from . import addresses
+from . import addresses, settings
 
 CHALLENGES = "/.well-known/acme-challenge/"
 KINDS = {"alias": "files", "proxy_pass": "proxy", "return": "return"}
 KEYS = frozenset({*KINDS, "fallback", "internal", "settings"})
 TRUE = frozenset({"true", "yes", "on", "1"})
+IS_VALUE = settings.can_write("nginx")
+# A location inherits these only if it has none of its own.
+GROUPED = ("proxy_set_header", "proxy_hide_header", "limit_req", "limit_conn")
 URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/%?=&+#@:,!*()-]*)?")
 PATH = re.compile(r"/[A-Za-z0-9._~/%?=&+#@:,!*()-]*")
 ANSWER = re.compile(r"(?P<status>[2-5][0-9]{2})( (?P<to>\S+))?")
@@ -141,14 +144,13 @@ def is_answer(value: object) -> bool:
 
 
 def are_directives(value: object) -> bool:
-    """Return whether a value is a dictionary of directives: texts, or lists of them, by name."""
-    return isinstance(value, Mapping) and all(
-        _text(re.compile(r"[a-z0-9_]+"), name)
+    """Return whether a value is a dictionary of directives by their names, or empty."""
+    return value is None or (
+        isinstance(value, Mapping)
         and all(
-            isinstance(item, (str, int, float)) and re.fullmatch(r"[^;{}\x00-\x1f\x7f]*", str(item))
-            for item in (values if isinstance(values, list) else [values])
+            _text(re.compile(r"[a-z0-9_]+"), name) and IS_VALUE(item)
+            for name, item in value.items()
         )
-        for name, values in value.items()
     )
 
 
@@ -393,6 +395,39 @@ def places(
     if "^~ /" not in known:
         found.append(Place("/", "application", "/"))
     return [vars(place) for place in sorted(found, key=lambda place: place.path)]
+
+
+def directives(
+    settings: Mapping[str, Any],
+    own: Mapping[str, Any],
+    server: Mapping[str, Any],
+    http: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the directives of a location: its own, and those of the role that nobody replaces.
+
+    Args:
+        settings: of the location, by nginx_locations.
+        own: of the role.
+        server: nginx_server_settings, which the location inherits.
+        http: nginx_http_settings, which the server inherits.
+    """
+    kept = {name: own[name] for name in own if name not in server and name not in http}
+    grouped = {
+        name: values_of(server.get(name, http.get(name))) + values_of(settings.get(name))
+        for name in GROUPED
+    }
+    return {**kept, **settings, **{name: value for name, value in grouped.items() if value}}
+
+
+def values_of(value: object) -> list[Any]:
+    """Return the values of a directive, which may have none, one or several."""
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def header_names(value: object) -> list[str]:
+    """Return the names of the headers of add_header or proxy_set_header, in small letters."""
+    texts = map(str, values_of(value))
+    return [text.split()[0].strip("'\"").lower() for text in texts if text.strip()]
 
 
 def place_of(path: str, found: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import backups, databases, health
 
-from . import addresses, nginx_site, processes
+from . import addresses, nginx_site, processes, settings
 
 Values = Mapping[str, Any]
 
@@ -54,7 +54,9 @@ def is_url_path(value: object) -> bool:
 def is_sandbox_value(value: object) -> bool:
     """Return whether a value fits on a line of a unit; a list gives several lines."""
     items = value if isinstance(value, list) else [value]
-    return all(is_one_line(item) and not re.search(r"[{\\]", str(item)) for item in items)
+    return value is None or all(
+        is_one_line(item) and not re.search(r"[{\\]", str(item)) for item in items
+    )
 
 
 def is_sandbox_directive(name: object, value: object) -> bool:
@@ -127,6 +129,14 @@ def is_listen_address(value: object) -> bool:
         return False
     bare = value.removeprefix("-")
     return bare == "*" or "[" not in bare and addresses.parse_address(bare) is not None
+
+
+def is_header_value(value: object) -> bool:
+    """Return whether a value, or each of a list, fits into double quotes of nginx, or is None."""
+    items = value if isinstance(value, list) else [value]
+    return all(
+        item is None or is_one_line(item) and not re.search('["$\\\\]', str(item)) for item in items
+    )
 
 
 def is_policy_source(value: object) -> bool:
@@ -206,6 +216,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "full unit name": _like(r"[A-Za-z0-9@_.:-]{1,200}\.(service|socket|timer|path|mount|target)"),
     "given": lambda value: value is not None and str(value).strip() not in ("", "None"),
     "hook": is_hook,
+    "header value": is_header_value,
     "host": addresses.is_host,
     "listen address": is_listen_address,
     "location": nginx_site.is_location,
@@ -219,12 +230,14 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "port or range": is_port_or_range,
     "process": lambda value: processes.has_its_keys(value, processes.kind_of(value)),
     "Python name": _like(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"),
+    "Python value": settings.is_plain,
     "readable file": is_readable_file,
     "redirect target": nginx_site.is_redirect_target,
     "relative path": is_relative_path,
     "sandbox value": is_sandbox_value,
     "schedule": lambda value: processes.has_its_keys(value, "schedule"),
     "service URL": is_service_url,
+    **{f"setting of {dialect}": settings.can_write(dialect) for dialect in settings.DIALECTS},
     "settings of a process": lambda value: processes.has_settings(value, is_sandbox_directive),
     "SQL name": _like(r"[a-z_][a-z0-9_]{0,62}"),
     "systemd directive": _like(r"[A-Z][A-Za-z0-9]*"),
@@ -393,6 +406,11 @@ def nginx_health_path_is_the_applications(values: Values) -> bool:
     return str(place["kind"]) == "application"
 
 
+def nginx_waits_for_gunicorn(values: Values) -> bool:
+    """An answer may take as long in nginx as in Gunicorn."""
+    return int(values["nginx_proxy_read_timeout"]) >= int(values["gunicorn_timeout"])
+
+
 def nginx_locations_publish_no_release(values: Values) -> bool:
     """No location sends a whole release or all shared directories."""
     return not any(
@@ -524,6 +542,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "nginx_certificates cover nginx_server_names": nginx_certificates_cover_names,
     "nginx_health_path is the application's": nginx_health_path_is_the_applications,
     "nginx_locations publish no release": nginx_locations_publish_no_release,
+    "nginx_proxy_read_timeout suits gunicorn_timeout": nginx_waits_for_gunicorn,
     "nginx_redirects are of the site": nginx_redirects_are_of_the_site,
     "nginx_redirects end": nginx_redirects_end,
     "nginx_redirects keep the first name": nginx_redirects_keep_the_first_name,

@@ -13,7 +13,11 @@ The functions work without Ansible; the action plugin `check_values` calls them 
 * `checks`: a list. Each check has `name` (the variable), `should` (the end of "it should be ..."),
   rules, and where it is needed `secret: true` (no message shows the variable's value) and `when`
   (values that other variables must have, else the check is left out). All rules of a check must
-  hold. They are the functions of RULES below, and `call`, a function of `value_functions`.
+  hold. They are the functions of RULES below, and `call`, a function of `value_functions`. With
+  `warn: true` a broken check is a warning, and `should` the end of "the run goes on, but".
+* checks of the form `name`, `reserved`, `inside`: names of settings that the dictionary may not
+  have, as patterns, each with what sets them instead. `inside` lists the keys to the dictionaries
+  of settings, `*` for all keys.
 """
 
 from __future__ import annotations
@@ -30,11 +34,13 @@ from typing import Any
 
 import yaml
 
-from . import value_functions
+from . import settings, value_functions
 
 Rules = Mapping[str, Any]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is ten times as fast
-KEYS_OF_A_CHECK = frozenset({"name", "should", "secret", "when", "call", "suggest"})
+KEYS_OF_A_CHECK = frozenset(
+    {"name", "should", "secret", "when", "call", "suggest", "warn", "reserved", "inside"}
+)
 BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})  # Ansible's `bool`
 TYPES = {
     "str": "a text, in quotes where YAML would make something else of it",
@@ -132,7 +138,8 @@ def load_role(directory: Path) -> Role:
         raise ValueError(f"{directory.name}/checks.yml: no_site: {strange}")
     for check in role.checks:
         unknown = set(check) - KEYS_OF_A_CHECK - set(RULES)
-        if unknown or check["name"] not in options or "should" not in check:
+        told = "should" in check or "reserved" in check
+        if unknown or check["name"] not in options or not told:
             raise ValueError(f"{directory.name}/checks.yml: {check}")
     return role
 
@@ -382,7 +389,11 @@ def complaints(
         for name, option in role.options.items():
             if name not in values:
                 if option.get("required"):
-                    should = [check["should"] for check in role.checks if check["name"] == name]
+                    should = [
+                        check["should"]
+                        for check in role.checks
+                        if check["name"] == name and "should" in check
+                    ]
                     told = f"it should be {should[0]}" if should else "it should be given"
                     lines.append(f"{name}: {told}; it is not given")
                     wrong.add(name)
@@ -395,7 +406,10 @@ def complaints(
                 usable[name] = values[name]
     for role in roles:
         for check in role.checks:
-            if check["name"] in role.options and breaks(check, usable):
+            if check.get("warn"):
+                continue
+            lines += refused_names(check, usable)
+            if breaks(check, usable):
                 line = f"{check['name']}: it should be {check['should']}"
                 if check["name"] not in role.secrets:
                     value = usable[check["name"]]
@@ -413,6 +427,38 @@ def complaints(
         lines.append(f"{name}: its template uses {reason}")
     lines += complaints_about_names(roles, names, values)
     return lines
+
+
+def refused_names(check: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Return one line for each setting in a dictionary that another variable sets.
+
+    Args:
+        check: an entry of checks.yml.
+        values: all rendered values whose types are right.
+    """
+    value = values.get(check["name"])
+    if "reserved" not in check or not isinstance(value, Mapping):
+        return []
+    found = settings.reserved_names(value, check["reserved"], check.get("inside", []))
+    return [
+        f"{check['name']}: {name} cannot be set here, because it is set by {instead}"
+        for name, instead in found.items()
+    ]
+
+
+def warnings(roles: Iterable[Role], values: Mapping[str, Any]) -> list[str]:
+    """Return one line for each value that a run accepts and that contradicts another one.
+
+    Args:
+        roles: whose variables are checked.
+        values: rendered values without complaints.
+    """
+    return [
+        f"{check['name']}: the run goes on, but {check['should']}"
+        for role in roles
+        for check in role.checks
+        if check.get("warn") and breaks(check, values)
+    ]
 
 
 def complaints_about_names(

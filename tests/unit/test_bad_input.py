@@ -1067,10 +1067,11 @@ def test_every_filter_is_documented():
         addresses,
         databases,
         nginx_site,
+        settings,
     )
 
     documents = {path.stem for path in (ROOT / "plugins" / "filter").glob("*.yml")}
-    of_several = (addresses, databases, nginx_site)
+    of_several = (addresses, databases, nginx_site, settings)
     assert {n for m in of_several for n in m.FilterModule().filters()} == documents
 
 

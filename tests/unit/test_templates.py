@@ -22,7 +22,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.releases import
     dotenv_text,
     environment_text,
 )
-from ansible_collections.clink.django_stack.plugins.plugin_utils import processes
+from ansible_collections.clink.django_stack.plugins.plugin_utils import processes, settings
 from conftest import EXAMPLE, FACTS, ROLES, ROOT, Renderer, Unsafe
 from passlib.hash import sha512_crypt
 
@@ -836,6 +836,7 @@ def test_a_value_of_the_sandbox_stays_one_argument_of_a_command(tmp_path):
     hostile = ["it's", "$(reboot)", "`id`", 'a "b" c', "\\", "; reboot", "--uid=0", "x\ny", "*"]
     template = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
     template.filters.update(FilterModule().filters())
+    template.filters["clink.django_stack.setting_lines"] = settings.lines
     text = template.from_string((ROOT / "roles/app/templates/run.j2").read_text()).render(
         ansible_managed="Ansible managed", app_name="mini", app_user="mini", app_root="/srv/mini",
         app_shared="/srv/mini/shared", app_current="/srv/mini/current", app_directory="",
