@@ -233,7 +233,10 @@ BAD = {
     "gunicorn_timeout": [0, 4000],
     "gunicorn_graceful_timeout": [0, "soon"],
     "gunicorn_max_requests": [-1, "few"],
-    "gunicorn_settings": [{"my setting": 1}, {"bind": ":8000"}, {"timeout": 5}, ["workers=3"], {"import os;x": 1}],
+    "gunicorn_settings": [
+        {"my setting": 1}, {"bind": ":8000"}, {"timeout": 5}, ["workers=3"],
+        {"import os;x": 1},
+    ],
     "celery_worker_service": ["celery worker", "celery;"],
     "celery_worker_queues": [["mail queue"], ["mail,other"], [""]],
     "celery_worker_concurrency": [0, 257, "auto"],
@@ -344,7 +347,10 @@ BAD = {
     ],
     "nginx_content_security_policy_report_only": ["please", 2],
     "nginx_http_settings": [{"gzip": "on; }"}, {"my directive": "on"}],
-    "nginx_server_settings": [{"etag": "on;"}, {"etag": "on #"}, {"etag": {"a": 1}}, {"listen": 80}, {"etag": "on\n"}, ["etag on"]],
+    "nginx_server_settings": [
+        {"etag": "on;"}, {"etag": "on #"}, {"etag": {"a": 1}}, {"listen": 80},
+        {"etag": "on\n"}, ["etag on"],
+    ],
     "nginx_sandbox": [{"private_tmp": False}, {"User": "root\nGroup=root"}],
     "postgresql_port": [0, 70000, "5432x", "", None, "\u0665432"],
     "postgresql_version": ["old", "9.6", 5],
