@@ -233,7 +233,7 @@ def preloaded(
     The libraries of shared_preload_libraries are added to those of the settings. pg_cron works in
     one database.
     """
-    given = settings.get("shared_preload_libraries", "")
+    given = settings.get("shared_preload_libraries") or ""
     words = given if isinstance(given, (list, tuple)) else str(given).split(",")
     libraries = [word.strip() for word in map(str, words) if word.strip()]
     more: dict[str, Any] = {}
