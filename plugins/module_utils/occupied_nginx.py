@@ -17,9 +17,10 @@ DEFAULT = ETC / "sites-enabled/default"
 DROP_IN = Path("/etc/systemd/system/nginx.service.d/django_stack.conf")
 WELCOME = Path("/var/www/html")
 KEPT = ETC / "before-django-stack.conf"
-# What nginx.conf of the role sets in the block http; tests/unit/test_occupied_nginx.py compares.
+# What nginx.conf of the role sets in the block http; tests/unit/test_occupied_host.py compares.
 ROLE_SETS = {
-    "access_log", "charset_types", "client_body_timeout", "client_header_timeout", "default_type",
+    "absolute_redirect", "access_log", "charset_types", "client_body_timeout",
+    "client_header_timeout", "default_type",
     "error_log", "gzip", "gzip_min_length", "gzip_proxied", "gzip_types", "gzip_vary", "http2",
     "http2_max_field_size", "http2_max_header_size", "keepalive_timeout",
     "large_client_header_buffers", "open_file_cache", "open_file_cache_valid",

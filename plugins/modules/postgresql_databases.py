@@ -66,6 +66,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import databases
 from ansible_collections.clink.django_stack.plugins.module_utils.databases import DatabaseError
+from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 ROWS = "select row_to_json(d) from (select *, pg_get_userbyid(datdba) as owner from pg_database) d"
 PSQL = "/usr/bin/psql"
@@ -183,7 +184,7 @@ def statements(server: Server, wanted: dict[str, Any]) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = new_module(
         argument_spec={
             "databases": {"type": "dict", "required": True},
             "version": {"type": "str"},

@@ -436,9 +436,9 @@ def test_advice_that_a_service_has_given_is_not_said_again():
     ids=lambda text: repr(text[:20]),
 )
 def test_hostile_output_takes_no_long_time(hostile):
-    begun = time.monotonic()
+    begun = time.process_time()
     told = release_hints.explain("imports", hostile)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
     assert len(told) < 2 * diagnosis.LINES * diagnosis.WIDTH
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.module_utils import basic
 from ansible_collections.clink.django_stack.plugins.module_utils import (
     occupants,
@@ -342,18 +343,12 @@ def test_the_parser_reads_quotes_comments_and_blocks():
 
 
 def test_the_module_knows_what_nginx_conf_of_the_role_sets():
-    text = (ROOT / "roles/nginx/templates/nginx.conf.j2").read_text()
-    text = text.split("http {")[1]
-    variables = (ROOT / "roles/nginx/vars/main.yml").read_text()
-    named = set(re.findall(r"^    ([a-z_0-9]+)(?= |\n)", text, re.MULTILINE)) - {
-        "include",
-        "server",
-    }
-    for block in ("__nginx_sizes:", "__nginx_tls:"):
-        part = variables.split(f"\n{block}")[1].split("\n__")[0].split("\n#")[0]
-        named |= set(re.findall(r"^ +([a-z_0-9]+): [^\n]", part, re.MULTILINE))
-    named |= {"http2_max_field_size", "http2_max_header_size"}
-    assert named == occupied_nginx.ROLE_SETS
+    variables = yaml.safe_load((ROOT / "roles/nginx/vars/main.yml").read_text())
+    own = ("__nginx_http_own", "__nginx_sizes_of_http2", "__nginx_tls_session")
+    named = {name for block in own for name in variables[block]}
+    named |= {name for profile in variables["__nginx_tls"].values() for name in profile}
+    named |= set(re.findall(r"{'(\w+)': ", variables["__nginx_of_tls"]))
+    assert named | {"types"} == occupied_nginx.ROLE_SETS
 
 
 def test_a_changed_nginx_conf_goes_on_where_the_role_sets_nothing(host, run):
