@@ -41,8 +41,14 @@ def sentences(value: object) -> list[str]:
     return [markdown(text) for text in (value if isinstance(value, list) else [value])]
 
 
-def row(name: str, option: dict[str, Any]) -> str:
-    """Return a variable's row of the table."""
+def row(name: str, option: dict[str, Any], site: str) -> str:
+    """Return a variable's row of the table.
+
+    Args:
+        name: of the variable.
+        option: its entry in argument_specs.
+        site: what site.yml does with it; empty where it does nothing.
+    """
     kind = option["type"] + (f" of {option['elements']}" if "elements" in option else "")
     if option.get("required"):
         default = "required"
@@ -53,11 +59,15 @@ def row(name: str, option: dict[str, Any]) -> str:
         told += "<br>One of " + ", ".join(f"`{choice}`" for choice in option["choices"]) + "."
     for key, part in option.get("options", {}).items():
         told += f"<br>`{key}` ({part['type']}): " + " ".join(sentences(part["description"]))
+    if site:
+        told += f"<br>`site.yml` {site}."
     return f"| `{name}` | {kind} | {default} | {told} |"
 
 
 def readme(role: str, spec: dict[str, Any]) -> str:
     """Return the README of a role."""
+    checks = yaml.safe_load((ROOT / "roles" / role / "checks.yml").read_text(encoding="utf-8"))
+    site: dict[str, str] = checks.get("site", {})
     options: dict[str, dict[str, Any]] = spec["options"]
     needs_app = f"{COLLECTION}.app_description" in (
         ROOT / "roles" / role / "meta" / "main.yml"
@@ -96,7 +106,7 @@ def readme(role: str, spec: dict[str, Any]) -> str:
                 [
                     "| Variable | Type | Default | Meaning |",
                     "| --- | --- | --- | --- |",
-                    *(row(name, option) for name, option in options.items()),
+                    *(row(name, option, site.get(name, "")) for name, option in options.items()),
                 ]
             )
         )

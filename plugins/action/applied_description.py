@@ -9,7 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.clink.django_stack.plugins.module_utils import releases
-from ansible_collections.clink.django_stack.plugins.plugin_utils import values
+from ansible_collections.clink.django_stack.plugins.plugin_utils import inventory, values
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -35,9 +35,7 @@ class ActionModule(ActionBase):
             roles = applied(roles, *tags)
         else:
             roles = {path.name for path in ROLES.iterdir()}
-        host = variables.get("inventory_hostname", "")
-        # Those of the inventory and the command line; without defaults of roles.
-        given = variables["hostvars"].raw_get(host)
+        given = inventory.given(variables)
         arguments["given"] = {
             role.name: self._digests(role, given)
             for role in values.with_dependencies(sorted(roles), ROLES)
@@ -56,21 +54,12 @@ class ActionModule(ActionBase):
         told = {}
         for name in sorted({*role.options} & {*given} - {*role.no_site}):
             try:
-                rendered = releases.digest(name, _plain(self._templar.template(given[name])))
+                value = self._templar.template(given[name])
+                rendered = releases.digest(name, inventory.in_texts(value))
             except AnsibleError:
                 rendered = ""
-            told[name] = [releases.digest(name, _plain(given[name])), rendered]
+            told[name] = [releases.digest(name, inventory.in_texts(given[name])), rendered]
         return told
-
-
-def _plain(value: object) -> object:
-    """Return a value in texts: the command line has texts where YAML has numbers and booleans."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(each) for each in value]
-    text = str(value)
-    return text.lower() if text.lower() in ("true", "false") else text
 
 
 def applied(roles: set[str], tags: Iterable[str], skipped: Iterable[str]) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.clink.django_stack.plugins.plugin_utils import (
     hosts,
+    inventory,
     secret_files,
     values,
 )
@@ -62,6 +63,7 @@ class ActionModule(ActionBase):
             if name in variables and name not in rendered
         }
         complaints = values.complaints(roles, rendered, variables)
+        complaints += self._passed_over(roles, rendered, variables)
         result["complaints"] = complaints
         result["changed"] = False
         for warning in [] if complaints else values.warnings(roles, rendered):
@@ -114,6 +116,35 @@ class ActionModule(ActionBase):
                 return ""
             raise AnsibleActionFail(f"{path} cannot be read: {told.get('msg')}")
         return base64.b64decode(told["content"]).decode(errors="replace")
+
+    def _passed_over(
+        self,
+        roles: Iterable[values.Role],
+        rendered: Mapping[str, Any],
+        variables: Mapping[str, Any],
+    ) -> list[str]:
+        """Return one line for each value of the inventory that the play replaces.
+
+        Args:
+            roles: whose variables are checked.
+            rendered: the values that the roles get.
+            variables: all variables of the host, not rendered.
+        """
+        given = inventory.given(variables)
+        play = self._task.get_play().vars if given else {}
+        lines = []
+        for role in roles:
+            lines += [
+                f"{name}: the value would not be used, because each role that includes {role.name} "
+                "sets it"
+                for name in sorted(role.passed & {*given})
+            ]
+            for name in sorted({*role.options} & {*given} & {*play} & {*rendered}):
+                three = self._render(given[name]), rendered[name], self._render(play[name])
+                if not any(isinstance(value, values.Unresolved) for value in three):
+                    does = role.site.get(name, "sets it")
+                    lines.append(inventory.complaint(name, *three, does))
+        return [line for line in lines if line]
 
     def _hide(self, name: str) -> None:
         """Remove a wrong variable, so that templates that use it fail."""

@@ -10,6 +10,8 @@ The functions work without Ansible; the action plugin `check_values` calls them 
   may write a file. While one of them is wrong, what uses it is not rendered.
 * `no_site`: variables that need no run of site.yml after a change: playbooks/deploy.yml applies
   them, or they are for the control machine.
+* `includes`: roles that the role includes. It sets their required variables itself.
+* `site`: what playbooks/site.yml does with variables that it sets, in the words of their READMEs.
 * `checks`: a list. Each check has `name` (the variable), `should` (the end of "it should be ..."),
   rules, and where it is needed `secret: true` (no message shows the variable's value) and `when`
   (values that other variables must have, else the check is left out). All rules of a check must
@@ -27,7 +29,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,9 @@ class Role:
         first: variables that are checked before what uses them is rendered.
         renamed: new names by old ones, of variables that an earlier version had.
         no_site: variables that need no run of site.yml after a change.
+        site: what site.yml does with the variables that it sets.
+        includes: short names of the roles that it includes.
+        passed: variables that the roles set that include this one.
     """
 
     name: str
@@ -93,6 +98,9 @@ class Role:
     first: list[str] = field(default_factory=list)
     renamed: Mapping[str, str] = field(default_factory=dict)
     no_site: list[str] = field(default_factory=list)
+    site: Mapping[str, str] = field(default_factory=dict)
+    includes: list[str] = field(default_factory=list)
+    passed: frozenset[str] = frozenset()
 
     @property
     def secrets(self) -> set[str]:
@@ -129,13 +137,15 @@ def load_role(directory: Path) -> Role:
         first=table.get("first", []),
         renamed=table.get("renamed", {}),
         no_site=table.get("no_site", []),
+        site=table.get("site", {}),
+        includes=table.get("includes", []),
         dependencies=[
             dependency["role"].rsplit(".", 1)[-1]
             for dependency in read(directory / "meta" / "main.yml").get("dependencies", [])
         ],
     )
-    if strange := set(role.no_site) - set(options):
-        raise ValueError(f"{directory.name}/checks.yml: no_site: {strange}")
+    if strange := {*role.no_site, *role.site} - set(options):
+        raise ValueError(f"{directory.name}/checks.yml: no such variables: {strange}")
     for check in role.checks:
         unknown = set(check) - KEYS_OF_A_CHECK - set(RULES)
         told = "should" in check or "reserved" in check
@@ -145,7 +155,7 @@ def load_role(directory: Path) -> Role:
 
 
 def with_dependencies(names: Iterable[str], directory: Path) -> list[Role]:
-    """Read roles and those that they depend on, each once, dependencies first.
+    """Read roles and those that they depend on or include, each once, dependencies first.
 
     Args:
         names: short or full names; names of other roles are ignored.
@@ -164,7 +174,20 @@ def with_dependencies(names: Iterable[str], directory: Path) -> list[Role]:
 
     for name in names:
         add(name.rsplit(".", 1)[-1])
+    for role in list(roles.values()):
+        for name in role.includes:
+            roles.setdefault(name, _as_included(load_role(directory / name)))
     return list(roles.values())
+
+
+def _as_included(role: Role) -> Role:
+    """Return a role whose required variables are set by the roles that include it."""
+    passed = {name for name, option in role.options.items() if option.get("required")}
+    options = {
+        name: {key: value for key, value in option.items() if key != "required"}
+        for name, option in role.options.items()
+    }
+    return replace(role, options=options, passed=frozenset(passed))
 
 
 def is_text(value: object) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.block import Block
+from ansible.playbook.play import Play
 from ansible.playbook.task import Task
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
@@ -154,11 +156,24 @@ class Checker(Site):
 
         variables = self.base | dict(values)
         variables = {name: value for name, value in variables.items() if value is not ABSENT}
+        return self.refusal(variables, roles, {})
+
+    def refusal(
+        self, variables: Mapping[str, Any], roles: list[str], play: Mapping[str, Any]
+    ) -> str:
+        """Return what the plugin says of a host.
+
+        Args:
+            variables: all of them.
+            roles: whose variables are checked.
+            play: the variables that the play sets.
+        """
         from ansible_collections.clink.django_stack.plugins.action import check_values
 
         name = "clink.django_stack.check_values"
+        block = Block(play=Play.load({"hosts": "all", "vars": dict(play)}, loader=self.loader))
         action = check_values.ActionModule(
-            task=Task.load({name: {"roles": roles}}, loader=self.loader),
+            task=Task.load({name: {"roles": roles}}, block=block, loader=self.loader),
             connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="unused")),
             play_context=None,
             loader=self.loader,

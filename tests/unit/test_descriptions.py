@@ -9,7 +9,7 @@ from ansible.module_utils import basic
 from ansible_collections.clink.django_stack.plugins.action import applied_description
 from ansible_collections.clink.django_stack.plugins.module_utils import descriptions
 from ansible_collections.clink.django_stack.plugins.modules import applied_description as applying
-from ansible_collections.clink.django_stack.plugins.plugin_utils import values
+from ansible_collections.clink.django_stack.plugins.plugin_utils import inventory, values
 from conftest import ROLES, ROOT
 
 ONE, TWO = ["text", "value"], ["text2", "value2"]
@@ -76,9 +76,8 @@ def test_only_what_is_given_is_digested_and_no_value_is_kept():
 
 def test_numbers_and_texts_of_the_same_look_are_the_same():
     """Extra variables are texts where the inventory has numbers."""
-    assert applied_description._plain({"a": [1, True]}) == applied_description._plain(
-        {"a": ("1", "true")}
-    )
+    texts = inventory.in_texts({"a": ("1", "true")})
+    assert inventory.in_texts({"a": [1, True]}) == texts
 
 
 @pytest.mark.parametrize("role", ROLES)
