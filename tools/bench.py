@@ -55,7 +55,7 @@ LINE = 'urlpatterns += [path("bench/", lambda _: __import__("django").http.HttpR
 NO_CHANGE = r"\bchanged=0 |^0 changes$"
 INVENTORY = """\
 # Written by tools/bench.py; as inventories/demo.yml.
-bench:
+project:
   hosts:
     droplet:
       ansible_host: 127.0.0.1
@@ -312,8 +312,8 @@ def floor(client: docker.DockerClient) -> tuple[list[list[str]], list[list[str]]
 def inventory(container: Container) -> None:
     """Write the inventory of a droplet; its secrets are made beside it."""
     group_vars = CACHE / "group_vars"
-    if not group_vars.is_symlink():
-        group_vars.symlink_to(ROOT / "group_vars")
+    group_vars.unlink(missing_ok=True)  # an earlier version had it elsewhere
+    group_vars.symlink_to(ROOT / "inventories" / "group_vars")
     HOSTS.write_text(
         INVENTORY.format(
             port=droplet.ssh_port(container),

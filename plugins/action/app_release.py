@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +11,11 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.clink.django_stack.plugins.module_utils import releases
 from ansible_collections.clink.django_stack.plugins.plugin_utils import pack, run
+from ansible_collections.clink.django_stack.plugins.plugin_utils import source as local_source
 
 BUILD = ["fetch.py", "python.sh", "source.sh", "packages.py", "prepare.py", "trial.py"]
 SCRIPTS = {"requested": ["fetch.py"], "prepared": BUILD, "active": BUILD}
 SILENCE = 3600  # seconds after which the run of another machine counts as dead
-URL = re.compile(r"https?://")
 
 
 class ActionModule(ActionBase):
@@ -54,7 +52,7 @@ class ActionModule(ActionBase):
             "fetch_text": _text({**install, **_fetched(source)}),
             "is_git": "git" in source,
         }
-        local = _local(source)
+        local = local_source.local(source, variables.get("inventory_dir"))
         if local and state == "requested" and arguments.get("request", "source") == "source":
             arguments["revision"] = self._revision(local)
         if local and build:
@@ -146,19 +144,11 @@ def _text(values: dict[str, Any]) -> str:
     return releases.environment_text(values, "#") if values else ""
 
 
-def _local(source: dict[str, Any]) -> Path | None:
-    """Return the directory or archive of this machine that a source names; None for another one."""
-    if source.get("directory"):
-        return Path(os.path.expanduser(str(source["directory"])))
-    archive = str(source.get("archive") or "")
-    return Path(os.path.expanduser(archive)) if archive and not URL.match(archive) else None
-
-
 def _fetched(source: dict[str, Any]) -> dict[str, str]:
     """Return the environment of fetch.py for a source; its URL may hold a secret."""
     if source.get("git"):
         return {"FETCH_GIT": str(source["git"]), "FETCH_REF": str(source.get("ref") or "HEAD")}
-    if _local(source) is None and source.get("archive"):
+    if local_source.ARCHIVE_URL.match(str(source.get("archive") or "")):
         checksum = str(source.get("checksum") or "")
         return {"FETCH_ARCHIVE": str(source["archive"]), "FETCH_CHECKSUM": checksum}
     return {}

@@ -10,12 +10,15 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.clink.django_stack.plugins.action.applied_description import applied
 from ansible_collections.clink.django_stack.plugins.plugin_utils import (
     hosts,
     inventory,
     secret_files,
     values,
 )
+from ansible_collections.clink.django_stack.plugins.plugin_utils import source as local
+from ansible_collections.clink.django_stack.plugins.plugin_utils.source import Repository
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -37,7 +40,10 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         _, arguments = self.validate_argument_spec(
-            {"roles": {"type": "list", "elements": "str", "required": True}}
+            {
+                "roles": {"type": "list", "elements": "str", "required": True},
+                "source": {"type": "bool", "default": False},
+            }
         )
         roles = values.with_dependencies(arguments["roles"], ROLES)
         seen = variables.get("ansible_facts") or {}
@@ -57,20 +63,35 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "complaints": [refused], "msg": refused}
         wanted = [name for role in roles for name in role.options]
         wanted.append("app_foreign_variables")  # lists names for all roles
-        rendered |= {
-            name: self._render(variables[name])
-            for name in wanted
-            if name in variables and name not in rendered
-        }
-        complaints = values.complaints(roles, rendered, variables)
-        complaints += self._passed_over(roles, rendered, variables)
+        tags = variables.get("ansible_run_tags", []), variables.get("ansible_skip_tags", [])
+        fetches = arguments["source"] or "app" in applied({role.name for role in roles}, *tags)
+        source = self._source(variables) if fetches else {}
+        with Repository(source, self._render(variables.get("app_deploy_key", ""))) as repository:
+            rendered |= {
+                name: self._render(variables[name])
+                for name in wanted
+                if name in variables and name not in rendered
+            }
+            complaints = values.complaints(roles, rendered, variables)
+            complaints += self._passed_over(roles, rendered, variables)
+            sources = variables.get("ansible_inventory_sources") or []
+            complaints += inventory.misplaced(ROLES.parent, sources)
+            if source and not any(line.startswith("app_source: ") for line in complaints):
+                directory = str(rendered.get("app_directory", ""))
+                complaints += local.complaints(source, variables.get("inventory_dir"), directory)
+                missing, warnings = repository.answer()
+                complaints += missing
+                result["warnings"] = warnings
         result["complaints"] = complaints
         result["changed"] = False
         for warning in [] if complaints else values.warnings(roles, rendered):
             Display().warning(warning)
         if complaints:
             result["failed"] = True
-            result["msg"] = "\n".join(["Nothing was touched; please correct:", *complaints])
+            lines = ["Nothing was touched; please correct:", *complaints]
+            if "app_name" in wanted and "app_name" not in variables:
+                lines.append(inventory.places(variables))
+            result["msg"] = "\n".join(lines)
         return result
 
     def _refuse_other_secrets(
@@ -116,6 +137,11 @@ class ActionModule(ActionBase):
                 return ""
             raise AnsibleActionFail(f"{path} cannot be read: {told.get('msg')}")
         return base64.b64decode(told["content"]).decode(errors="replace")
+
+    def _source(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the value of app_source; empty where it is no dictionary."""
+        source = self._render(variables.get("app_source"))
+        return source if isinstance(source, Mapping) else {}
 
     def _passed_over(
         self,

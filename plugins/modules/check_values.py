@@ -29,6 +29,12 @@ options:
     type: list
     elements: str
     required: true
+  source:
+    description:
+      - Whether the run fetches C(app_source), so that it should be there. A run that sets up the
+        role C(app) always does.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Works the same in check mode.

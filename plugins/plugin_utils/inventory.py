@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -16,6 +17,35 @@ def given(variables: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
     found: Mapping[str, Any] = variables["hostvars"].raw_get(variables["inventory_hostname"])
     return found
+
+
+def places(variables: Mapping[str, Any]) -> str:
+    """Return a sentence that says where Ansible looks for the variables of a host."""
+    groups = " and ".join(f"{name}.yml" for name in ["all", *variables.get("group_names", [])])
+    directory = Path(str(variables.get("inventory_dir") or "."), "group_vars")
+    return f"Ansible reads this host's variables from {groups} in {directory}."
+
+
+def misplaced(root: Path, inventories: Iterable[str]) -> list[str]:
+    """Return one line for each directory of variables beside the playbooks of the collection.
+
+    Ansible reads them for a playbook of the same directory only, and they win over the inventory's.
+
+    Args:
+        root: the directory of the collection.
+        inventories: files or directories; what is beside one of them is read by all playbooks.
+    """
+    beside = {path if path.is_dir() else path.parent for path in map(Path, inventories)}
+    lines = []
+    for place in (root, root / "playbooks"):
+        for name in ("group_vars", "host_vars"):
+            path = place / name
+            if place not in beside and any(each.is_file() for each in path.rglob("*")):
+                lines.append(
+                    f"{path}: only some of the playbooks would read it; move its files into "
+                    f"{name} beside your inventory"
+                )
+    return lines
 
 
 def merged(wanted: Any, own: Any) -> Any:  # noqa: ANN401 - lists and dictionaries of YAML

@@ -28,7 +28,8 @@ ROLES = [
     for task in SITE["tasks"]
     if "ansible.builtin.import_role" in task
 ]
-EXAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "group_vars" / "all.yml").read_text())
+PROJECT = ROOT / "inventories" / "group_vars" / "project.yml"
+EXAMPLE: dict[str, Any] = yaml.safe_load(PROJECT.read_text())
 ABSENT = object()
 FACTS = {
     "django_stack_versions": {"postgresql": "17", "pgbackrest": "2.55.1"},
@@ -135,7 +136,7 @@ class Checker(Site):
             directory: an empty one, which keeps the secrets.
         """
         super().__init__(directory)
-        self.base = self.describe(self.read(ROOT / "group_vars" / "all.yml"))
+        self.base = self.describe(self.read(PROJECT))
 
     def message(
         self, values: Mapping[str, Any], roles: list[str], files: Mapping[str, str] | None = None
@@ -143,7 +144,7 @@ class Checker(Site):
         """Return what the plugin says of a host; an empty text where it finds nothing wrong.
 
         Args:
-            values: over those of site.yml and group_vars/all.yml; ABSENT ones are not given.
+            values: over those of site.yml and of the example; ABSENT ones are not given.
             roles: whose variables are checked.
             files: texts of files of the host, by their paths.
         """
@@ -156,22 +157,10 @@ class Checker(Site):
 
         variables = self.base | dict(values)
         variables = {name: value for name, value in variables.items() if value is not ABSENT}
-        return self.refusal(variables, roles, {})
-
-    def refusal(
-        self, variables: Mapping[str, Any], roles: list[str], play: Mapping[str, Any]
-    ) -> str:
-        """Return what the plugin says of a host.
-
-        Args:
-            variables: all of them.
-            roles: whose variables are checked.
-            play: the variables that the play sets.
-        """
         from ansible_collections.clink.django_stack.plugins.action import check_values
 
         name = "clink.django_stack.check_values"
-        block = Block(play=Play.load({"hosts": "all", "vars": dict(play)}, loader=self.loader))
+        block = Block(play=Play.load({"hosts": "all"}, loader=self.loader))
         action = check_values.ActionModule(
             task=Task.load({name: {"roles": roles}}, block=block, loader=self.loader),
             connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="unused")),

@@ -1129,7 +1129,7 @@ def refusal(tmp_path, playbook, variables):
     return failed["msg"].splitlines()
 
 
-def test_four_slips_in_four_roles_give_four_complaints_in_one_run(tmp_path):
+def test_five_slips_in_five_roles_give_five_complaints_in_one_run(tmp_path):
     slips = {
         "redis_port": 70000, "nginx_hsts": "forever", "gunicorn_workers": 0, "ufw_allowed": [80],
         "app_source": {"directory": "/nowhere"},
@@ -1138,7 +1138,7 @@ def test_four_slips_in_four_roles_give_four_complaints_in_one_run(tmp_path):
     first, *lines = refusal(tmp_path, ROOT / "site.yml", example)
     assert first == "Nothing was touched; please correct:"
     assert sorted(line.split(":")[0] for line in lines) == [
-        "gunicorn_workers", "nginx_hsts", "redis_port", "ufw_allowed",
+        "app_source", "gunicorn_workers", "nginx_hsts", "redis_port", "ufw_allowed",
     ]  # fmt: skip
 
 

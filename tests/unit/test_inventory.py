@@ -11,7 +11,7 @@ from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.clink.django_stack.plugins.plugin_utils import inventory, values
-from conftest import FACTS, ROLES, ROOT
+from conftest import EXAMPLE, FACTS, ROLES, ROOT
 
 SECRET = "s3cr3t-s3cr3t-s3cr3t"
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
@@ -151,6 +151,8 @@ class Run:
             play_context=None, loader=loader, templar=templar, shared_loader_obj=None,
         )  # fmt: skip
         action._task.args = {"roles": ROLES}
+        missing = {"failed": True, "msg": "file not found"}  # the host is blank
+        action._execute_module = lambda *_, **__: missing
         said = action.run(task_vars=found)
         return said.get("msg", ""), lambda name: templar.template(found[name])
 
@@ -224,3 +226,77 @@ def test_the_command_line_does_not_replace_what_the_stack_needs(site, name):
     assert f"{name}: " in said and said.count("\n") == 1
     said, used = site.ask(SHOP, {"certificate_directory": "/etc/ssl/shop-two"})
     assert said == "" and used("certificate_directory") == "/etc/ssl/shop-two"
+
+
+@pytest.mark.parametrize(
+    ("tags", "skipped", "refused"),
+    [(["all"], [], True), (["app"], [], True), (["nginx"], [], False), (["all"], ["app"], False)],
+)
+def test_a_missing_source_is_refused_by_a_run_that_fetches_it(site, tags, skipped, refused):
+    given = SHOP | {"app_source": {"directory": "nowhere"}}
+    said, _ = site.ask(given, {"ansible_run_tags": tags, "ansible_skip_tags": skipped})
+    place = site.hosts.parent / "nowhere"
+    line = f"app_source: there is no directory {place} on the control machine"
+    assert said.splitlines()[1:] == [line] * refused
+
+
+# --- which description a command reads ----------------------------------------------------------
+
+
+def read_by(path, *sources):
+    """Return the variables of the first host of an inventory, as a playbook sees them."""
+    loader = DataLoader()
+    hosts = InventoryManager(loader, [str(source) for source in sources])
+    manager = VariableManager(loader, hosts)
+    book = Playbook.load(str(path), manager, loader)
+    play = book.get_plays()[0]
+    loader.set_basedir(play._included_path or book._basedir)
+    return manager.get_vars(play=play, host=hosts.get_hosts()[0])
+
+
+@pytest.mark.parametrize("path", [ROOT / "site.yml", *PLAYBOOKS], ids=lambda path: path.stem)
+def test_every_command_reads_the_description_beside_the_inventory(path, tmp_path):
+    for name, group in (("all", "web"), ("project", "project"), ("production", "production")):
+        place = tmp_path / name
+        (place / "group_vars").mkdir(parents=True)
+        (place / "hosts.yml").write_text(f"{group}: {{hosts: {{droplet: {{}}}}}}\n")
+        (place / "group_vars" / f"{name}.yml").write_text("app_name: shop\napp_root: /srv/shop\n")
+        read = read_by(path, place / "hosts.yml")
+        assert (read["app_name"], read["app_root"]) == ("shop", "/srv/shop")
+        own = {"app_source", "app_health_path", "nginx_content_security_policy"}
+        shipped = {key for key in own if key in read and read[key] == EXAMPLE[key]}
+        assert shipped == set()
+    for name in ("production", "demo"):
+        read = read_by(path, ROOT / "inventories" / f"{name}.yml")
+        assert {key: read[key] for key in EXAMPLE if key != "app_domains"} == {
+            key: value for key, value in EXAMPLE.items() if key != "app_domains"
+        }
+
+
+def test_a_host_without_a_description_is_told_what_is_missing_and_where_it_belongs(site):
+    said, _ = site.ask({})
+    for name in ("app_name", "app_source", "app_domains"):
+        assert f"\n{name}: it should be" in said
+    where = site.group_vars.parent
+    assert said.endswith(
+        f"\nAnsible reads this host's variables from all.yml and web.yml in {where}."
+    )
+
+
+def test_variables_beside_the_playbooks_are_refused(tmp_path):
+    clone, own = tmp_path / "clone", tmp_path / "own" / "hosts.yml"
+    (clone / "group_vars").mkdir(parents=True)
+    (clone / "playbooks" / "host_vars").mkdir(parents=True)
+    assert inventory.misplaced(clone, [str(own), "droplet,"]) == []
+    (clone / "group_vars" / "all.yml").write_text("app_name: shop\n")
+    (clone / "playbooks" / "host_vars" / "droplet.yml").write_text("app_name: shop\n")
+    for source in (own, clone / "inventories" / "production.yml"):
+        told = inventory.misplaced(clone, [str(source)])
+        assert [line.split(": ")[0] for line in told] == [
+            str(clone / "group_vars"), str(clone / "playbooks" / "host_vars"),
+        ]  # fmt: skip
+    # An inventory beside site.yml has its group_vars there, too.
+    (clone / "hosts.yml").touch()
+    for source in (clone, clone / "hosts.yml"):
+        assert len(inventory.misplaced(clone, [str(source)])) == 1
+    assert inventory.misplaced(ROOT, [str(own)]) == []

@@ -94,6 +94,19 @@ def test_in_a_clone_that_anybody_may_write(clone):
     the_value_is_refused(run(clone, *REFUSED, "playbooks/deploy.yml"))
 
 
+@pytest.mark.parametrize("name", ["site.yml", "playbooks/deploy.yml"])
+def test_variables_beside_site_yml_are_refused_by_every_playbook(clone, name):
+    left = clone / "group_vars" / "all.yml"
+    left.parent.mkdir(exist_ok=True)
+    left.write_text("app_name: clinic\n")
+    try:
+        done = run(clone, *REFUSED, name)
+    finally:
+        shutil.rmtree(left.parent)
+    assert "group_vars: only some of the playbooks would read it" in done.stdout
+    the_value_is_refused(done)
+
+
 def test_as_an_installed_collection_by_full_name(installed, tmp_path):
     names = [f"clink.django_stack.{name}" for name in PLAYBOOKS]
     place = {"ANSIBLE_COLLECTIONS_PATH": str(installed)}
