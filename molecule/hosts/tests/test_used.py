@@ -66,7 +66,8 @@ def test_a_second_run_needs_no_word_and_changes_nothing():
 )
 def test_the_host_of_an_application_is_no_other_ones(door, given, said):
     run = playbook("--limit=used", f"--extra-vars={json.dumps(given)}", book=SITE)
-    assert run.returncode and "Nothing was touched" in run.stdout and said in run.stdout
+    told = run.stdout + run.stderr
+    assert run.returncode and "Nothing was touched" in told and said in told
     assert door.ask("/").status_code == 200
 
 
