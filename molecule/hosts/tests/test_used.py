@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from droplets import PROJECT, changed, playbook
+from droplets import APP, PROJECT, ROOT, changed, playbook
 
 testinfra_hosts = ["ansible://used"]
 SITE = PROJECT / "site.yml"
@@ -15,8 +15,8 @@ def redis(host):
     """Ask Redis with the password that all programs need now."""
 
     def ask(command):
-        script = "REDISCLI_AUTH=$(sed -n 's|^.*redis://:\\([^@]*\\)@.*|\\1|p' /etc/shop/environment"
-        return host.check_output(f"{script} | head -n 1) redis-cli {command}")
+        password = f"sed -n 's|^.*redis://:\\([^@]*\\)@.*|\\1|p' /etc/{APP}/environment | head -n 1"
+        return host.check_output(f"REDISCLI_AUTH=$({password}) redis-cli {command}")
 
     return ask
 
@@ -60,8 +60,8 @@ def test_a_second_run_needs_no_word_and_changes_nothing():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"app_name": "second"}, "the application shop of this collection"),
-        ({"app_root": "/srv/shop"}, "shop is in /var/www/shop on this host"),
+        ({"app_name": "second"}, f"the application {APP} of this collection"),
+        ({"app_root": "/srv/clinic"}, f"{APP} is in {ROOT} on this host"),
     ],
 )
 def test_the_host_of_an_application_is_no_other_ones(door, given, said):
@@ -72,7 +72,8 @@ def test_the_host_of_an_application_is_no_other_ones(door, given, said):
 
 
 def test_a_service_of_others_is_not_stopped_when_the_description_has_no_need_of_it(host, redis):
-    given = {"app_broker": "none", "app_database": "none"}
+    own = {"DATABASE_URL": f"sqlite:///{ROOT}/shared/media/db.sqlite3"}
+    given = {"app_broker": "none", "app_database": "none", "app_environment": own}
     run = playbook("--limit=used", f"--extra-vars={json.dumps(given)}", book=SITE)
     assert run.returncode == 0, run.stdout
     assert host.service("redis-server").is_running and host.service("postgresql").is_running
