@@ -50,7 +50,7 @@ def test_what_was_replaced_is_kept(host):
     assert host.file("/etc/nginx/before-django-stack.conf").contains("zone=wiki")
 
 
-def test_a_second_run_needs_no_word_and_changes_nothing():
+def test_a_second_run_needs_no_word_and_changes_nothing(host):
     words = {f"{role}_take_over": False for role in ("nginx", "postgresql", "redis")}
     run = playbook("--limit=used", f"--extra-vars={json.dumps(words)}", book=SITE)
     assert run.returncode == 0, run.stdout
