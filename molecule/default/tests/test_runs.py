@@ -82,7 +82,7 @@ def cut_off():
 
 @pytest.fixture(scope="session")
 def broken():
-    settings = {"nginx_server_settings": {"client_max_body_size": "1m"}}  # a second one
+    settings = {"nginx_server_settings": {"client_max_body_sise": "1m"}}  # misspelled
     return playbook("--tags", "nginx", "--extra-vars", json.dumps(settings))
 
 
@@ -163,7 +163,7 @@ def test_a_broken_nginx_configuration_leaves_the_old_site(host, request, answers
     before = answers()
     broken = request.getfixturevalue("broken")
     assert broken.returncode != 0
-    assert "client_max_body_size" in broken.stdout + broken.stderr
+    assert "client_max_body_sise" in broken.stdout + broken.stderr
     host.check_output("nginx -q -t")
     assert answers() == before
     assert before[0] == 200
