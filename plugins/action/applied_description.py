@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.clink.django_stack.plugins.module_utils import releases
+from ansible_collections.clink.django_stack.plugins.module_utils import descriptions, releases
 from ansible_collections.clink.django_stack.plugins.plugin_utils import inventory, values
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
         roles = {str(name).rsplit(".", 1)[-1] for name in arguments.pop("roles", [])}
         if arguments.get("state") == "applied":
             tags = variables.get("ansible_run_tags", []), variables.get("ansible_skip_tags", [])
-            roles = applied(roles, *tags)
+            roles = descriptions.applied(roles, *tags)
         else:
             roles = {path.name for path in ROLES.iterdir()}
         given = inventory.given(variables)
@@ -60,19 +60,3 @@ class ActionModule(ActionBase):
                 rendered = ""
             told[name] = [releases.digest(name, inventory.in_texts(given[name])), rendered]
         return told
-
-
-def applied(roles: set[str], tags: Iterable[str], skipped: Iterable[str]) -> set[str]:
-    """Return the roles that a run has applied.
-
-    The variables of an application are for several roles, so that only a whole run applies them.
-
-    Args:
-        roles: those of the play, which do not name app_description.
-        tags: those of the run, "all" without --tags.
-        skipped: those of --skip-tags.
-    """
-    tags, skipped = set(tags), set(skipped)
-    if tags == {"all"} and not skipped:
-        return roles | {"app_description"}
-    return {role for role in roles - skipped - {"app_description"} if "all" in tags or role in tags}

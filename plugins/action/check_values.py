@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.clink.django_stack.plugins.action.applied_description import applied
+from ansible_collections.clink.django_stack.plugins.module_utils import descriptions
 from ansible_collections.clink.django_stack.plugins.plugin_utils import (
     hosts,
     inventory,
@@ -64,7 +63,8 @@ class ActionModule(ActionBase):
         wanted = [name for role in roles for name in role.options]
         wanted.append("app_foreign_variables")  # lists names for all roles
         tags = variables.get("ansible_run_tags", []), variables.get("ansible_skip_tags", [])
-        fetches = arguments["source"] or "app" in applied({role.name for role in roles}, *tags)
+        applied = descriptions.applied({role.name for role in roles}, *tags)
+        fetches = arguments["source"] or "app" in applied
         source = self._source(variables) if fetches else {}
         with Repository(source, self._render(variables.get("app_deploy_key", ""))) as repository:
             rendered |= {
@@ -115,8 +115,8 @@ class ActionModule(ActionBase):
             if secret_files.is_known(directory, host, names):
                 return ""
             file = str(self._render(variables.get("app_environment_file", "")))
-            environment = self._read(file, variables) if file.startswith("/") else ""
-            backup = self._read(secret_files.BACKUP_FILE, variables) if environment else ""
+            environment = hosts.read(self, file, variables) if file.startswith("/") else ""
+            backup = hosts.read(self, secret_files.BACKUP_FILE, variables) if environment else ""
             found = secret_files.differences(directory, names, environment, backup)
             told = secret_files.refusal(directory, *found, host, file)
             if environment and not told and not self._task.check_mode:
@@ -124,19 +124,6 @@ class ActionModule(ActionBase):
         except (OSError, UnicodeError) as error:
             return f"app_secrets: the secrets in {directory} cannot be read: {error}"
         return told
-
-    def _read(self, path: str, variables: Mapping[str, Any]) -> str:
-        """Return the text of a file of the host; empty if it is missing.
-
-        Raises:
-            AnsibleActionFail: it cannot be read.
-        """
-        told = self._execute_module("ansible.builtin.slurp", {"src": path}, task_vars=variables)
-        if told.get("failed"):
-            if "not found" in str(told.get("msg", "")).lower():
-                return ""
-            raise AnsibleActionFail(f"{path} cannot be read: {told.get('msg')}")
-        return base64.b64decode(told["content"]).decode(errors="replace")
 
     def _source(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the value of app_source; empty where it is no dictionary."""

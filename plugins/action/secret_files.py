@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.clink.django_stack.plugins.plugin_utils import secret_files
+from ansible_collections.clink.django_stack.plugins.plugin_utils import hosts, secret_files
 from ansible_collections.clink.django_stack.plugins.plugin_utils.secret_files import SecretsError
 
 
@@ -70,8 +69,8 @@ class ActionModule(ActionBase):
             secrets = secret_files.imported(file, given["password"])
         else:
             secrets = secret_files.of_host(
-                self._fetched(given["environment_file"], variables),
-                self._fetched(given["backup_file"], variables),
+                hosts.read(self, given["environment_file"], variables),
+                hosts.read(self, given["backup_file"], variables),
             )
             if not secrets:
                 raise SecretsError("The host has none of the secrets: has site.yml run there?")
@@ -82,10 +81,3 @@ class ActionModule(ActionBase):
             f"{directory} has all of them already."
         )  # fmt: skip
         return {"changed": bool(names), "report": told}
-
-    def _fetched(self, path: str, variables: dict[str, Any]) -> str:
-        """Return the text of a file of the host; empty if it is missing."""
-        told = self._execute_module("ansible.builtin.slurp", {"src": path}, task_vars=variables)
-        if told.get("failed"):
-            return ""
-        return base64.b64decode(told["content"]).decode(errors="replace")

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import backups, units
+from ansible_collections.clink.django_stack.plugins.module_utils import backups, files, units
 from ansible_collections.clink.django_stack.plugins.module_utils.backups import BackupError
 
 ETC = Path("/etc/django_stack/backup")
@@ -225,15 +225,7 @@ class Host:
 
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
         """Replace a file of the state as a whole."""
-        new = STATE / f".{name}.new"
-        with suppress(FileNotFoundError):
-            new.unlink()
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(new, STATE / name)
+        files.replace(STATE / name, text, mode)
 
     def record(self, **values: Any) -> None:  # noqa: ANN401 - the fields of backups.Status
         """Write values into status.json."""

@@ -46,7 +46,6 @@ PRELOADED = {
 CALLED = {"pgvector": "vector", "postgis-3": "postgis", "uuid_ossp": "uuid-ossp"}
 # Libraries of PostgreSQL that are no extensions.
 LIBRARIES = frozenset("auth_delay auto_explain basic_archive passwordcheck wal2json".split())
-GENERIC = frozenset("C POSIX C.UTF-8 C.utf8".split())  # locales that each host has
 
 
 class DatabaseError(Exception):

@@ -1,8 +1,8 @@
-"""Compares two descriptions of a host by digests of their variables."""
+"""Compares two descriptions of a host by digests of their variables, and says what a run applies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 # By the names of roles and variables: digests of the text and of the rendered value, which is empty
 # where the value cannot be rendered.
@@ -36,3 +36,19 @@ def changed(before: Roles, after: Mapping[str, Mapping[str, list[str]]]) -> list
             if name not in known or name not in now or not is_same(known[name], now[name]):
                 found.append(name)
     return sorted(found)
+
+
+def applied(roles: set[str], tags: Iterable[str], skipped: Iterable[str]) -> set[str]:
+    """Return the roles that a run has applied.
+
+    The variables of an application are for several roles, so that only a whole run applies them.
+
+    Args:
+        roles: those of the play, which do not name app_description.
+        tags: those of the run, "all" without --tags.
+        skipped: those of --skip-tags.
+    """
+    tags, skipped = set(tags), set(skipped)
+    if tags == {"all"} and not skipped:
+        return roles | {"app_description"}
+    return {role for role in roles - skipped - {"app_description"} if "all" in tags or role in tags}

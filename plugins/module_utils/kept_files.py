@@ -15,11 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import units
+from ansible_collections.clink.django_stack.plugins.module_utils import files, units
 
 PLACE = Path("/var/lib/django_stack/kept")  # only root reads it: files may hold secrets
 LIST = "list.json"
-STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
 RUNS = ("active", "activating", "reloading")
 
 
@@ -74,9 +73,7 @@ def keep(unit: str, paths: Iterable[str]) -> bool:
     for path in map(Path, paths):
         if str(path) not in known["files"]:
             known["files"][str(path)] = _copied(path, place / str(len(known["files"])))
-    new = place / f".{LIST}.new"
-    new.write_text(json.dumps(known), encoding="utf-8")
-    new.rename(place / LIST)
+    files.replace(place / LIST, json.dumps(known))
     return not before
 
 
@@ -90,10 +87,7 @@ def _copied(path: Path, copy: Path) -> dict[str, Any]:
         return {"kind": "link", "target": os.readlink(path)}
     if not stat.S_ISREG(told.st_mode):
         return {"kind": "other"}
-    copy.unlink(missing_ok=True)
-    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(path.read_bytes())
+    files.replace(copy, path.read_bytes())
     mode = stat.S_IMODE(told.st_mode)
     owner = {"uid": told.st_uid, "gid": told.st_gid, "mode": mode}
     return {"kind": "file", "copy": copy.name, **owner}
@@ -101,26 +95,22 @@ def _copied(path: Path, copy: Path) -> dict[str, Any]:
 
 def put_back(unit: str) -> list[str]:
     """Install the kept files of a unit again; return their paths."""
-    files = read(unit).get("files", {})
-    for name, told in files.items():
+    kept = read(unit).get("files", {})
+    for name, told in kept.items():
         path = Path(name)
-        new = path.with_name(f".{path.name}.django_stack-new")
-        new.unlink(missing_ok=True)
         if told["kind"] == "absent":
             path.unlink(missing_ok=True)
         elif told["kind"] == "link":
+            new = path.with_name(f".{path.name}.new")
+            new.unlink(missing_ok=True)
             new.symlink_to(told["target"])
             new.rename(path)
         elif told["kind"] == "file":
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write((PLACE / unit / told["copy"]).read_bytes())
-            os.chown(new, told["uid"], told["gid"])
-            new.chmod(told["mode"])
-            new.rename(path)
-    if files:
+            copy = PLACE / unit / told["copy"]
+            files.replace(path, copy.read_bytes(), told["mode"], told["uid"], told["gid"])
+    if kept:
         units.systemctl("daemon-reload")
-    return list(files)
+    return list(kept)
 
 
 def recover(names: Iterable[str], verb: str = "restart") -> str:
@@ -148,9 +138,9 @@ def recover(names: Iterable[str], verb: str = "restart") -> str:
         if told.get("ActiveState") == "active" and 0 < changed < since:
             said.append(f"The files from before are installed again; {unit} has not stopped.")
         elif not kept["ran"]:
-            units.systemctl("stop", unit, limit=STARTING)
+            units.systemctl("stop", unit, limit=units.STARTING)
             said.append(f"The files from before are installed again; {unit} did not run with them.")
-        elif units.systemctl(verb, unit, limit=STARTING).code:
+        elif units.systemctl(verb, unit, limit=units.STARTING).code:
             log = units.journal(unit, begun).strip()
             said.append(
                 f"The files from before are installed again, and {unit} does not start with them "

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.clink.django_stack.plugins.module_utils import units
+from ansible_collections.clink.django_stack.plugins.module_utils import files, units
 
 SUFFIX = ".before-django-stack"  # of the copy of a file that a role has replaced
 LISTENING = "0A"  # the state of a socket in /proc/net/tcp
@@ -168,19 +168,6 @@ def has_keys(dump: bytes) -> bool:
         return bool(dump)
 
 
-def write(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
-    """Write a file as a whole; nobody but root reads it before it has its owner and mode."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        os.fchown(descriptor, *owner)
-        os.fchmod(descriptor, mode)
-    new.rename(path)
-
-
 def copy_beside(paths: Iterable[str | Path]) -> list[str]:
     """Copy files beside themselves, each once; return the copies that were made."""
     made = []
@@ -188,11 +175,12 @@ def copy_beside(paths: Iterable[str | Path]) -> list[str]:
         beside = path.with_name(path.name + SUFFIX)
         if path.is_file() and not beside.exists():
             told = path.stat()
-            write(beside, path.read_bytes(), stat.S_IMODE(told.st_mode), (told.st_uid, told.st_gid))
+            mode = stat.S_IMODE(told.st_mode)
+            files.replace(beside, path.read_bytes(), mode, told.st_uid, told.st_gid)
             made.append(str(beside))
     return made
 
 
 def remember(unit: str) -> None:
     """Remember that somebody used a unit before a role took it over."""
-    write(units.TAKEN_OVER / unit, b"")
+    files.replace(units.TAKEN_OVER / unit, "", 0o644)

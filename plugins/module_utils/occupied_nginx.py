@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import occupants
+from ansible_collections.clink.django_stack.plugins.module_utils import files, occupants
 from ansible_collections.clink.django_stack.plugins.module_utils.occupants import Finding
 
 ETC = Path("/etc/nginx")
@@ -259,6 +259,6 @@ def keep(known: dict[str, str]) -> list[str]:
         parts = kept_of(parse(occupants.text_of(CONFIG)))
         if parts and not KEPT.exists():
             head = f"# From the {CONFIG} that django_stack has replaced.\n"
-            occupants.write(KEPT, (head + "\n".join(parts) + "\n").encode())
+            files.replace(KEPT, head + "\n".join(parts) + "\n", 0o644)
             made.append(str(KEPT))
     return made

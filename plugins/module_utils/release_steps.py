@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import (
+    files,
     memory,
     release_hints,
     releases,
@@ -63,7 +64,7 @@ class Steps:
     def secret_file(self, name: str) -> Iterator[Path]:
         """Write an environment file that only root, and so systemd, reads; remove it afterwards."""
         path = self.host.state / name
-        self.host.write(path, self.secrets.get(name, ""), 0o600)
+        files.replace(path, self.secrets.get(name, ""), 0o600)
         try:
             yield path
         finally:

@@ -9,11 +9,15 @@ import pwd
 import stat
 import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import releases, trees, units
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    files,
+    releases,
+    trees,
+    units,
+)
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import ReleaseError
 
 PATIENCE = 60.0  # seconds that a step of a run that is dead gets to end
@@ -126,25 +130,9 @@ class Host:
             text = self.record_file.read_text(encoding="utf-8", errors="replace")
         return releases.parse(text, str(self.record_file))
 
-    @staticmethod
-    def write(path: Path, text: str, mode: int, group: int = 0) -> None:
-        """Replace a file of root's as a whole: a reader sees the old one or the new one."""
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        with suppress(FileNotFoundError):
-            new.unlink()
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchown(descriptor, 0, group)
-            os.fchmod(descriptor, mode)
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(new, path)
-
     def remember(self, record: dict[str, Any]) -> None:
         """Write the record: the one place where that is done."""
-        self.write(self.record_file, releases.text_of(record), 0o644)
+        files.replace(self.record_file, releases.text_of(record), 0o644)
 
     # --- What belongs to whom ------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ STEADY = 6.0  # seconds after which a service that has not failed before counts 
 LONGEST = 60.0  # seconds that a service is watched which fails again and again
 RECENT = 600.0  # seconds within which failures count
 ENDING = 10.0  # seconds to wait for a service that stops
-STARTING = 200.0  # seconds for a start; systemd itself waits for 90
 LOOKS = 0.3  # seconds between two looks
 LOG = 400  # lines of a service's log in which the cause is looked for
 # systemd logs with this identifier that it starts a unit again: systemd.journal-fields(7).
@@ -89,7 +88,7 @@ def broken(names: Iterable[str], young: float) -> dict[str, int]:
                 continue
             if unit not in runs and state == "activating":
                 # One that waits for its next start gets it now; one that starts is waited for.
-                if units.systemctl("start", unit, limit=STARTING).code:
+                if units.systemctl("start", unit, limit=units.STARTING).code:
                     wrong.append(unit)
                     waiting.remove(unit)
                 runs[unit] = ""

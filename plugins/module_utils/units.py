@@ -22,6 +22,7 @@ REST = 1.0  # seconds for reading the rest of the output after the end of a comm
 KEPT = 128 * 1024  # the last bytes of an output: a hostile command may print without an end
 CUT = b"\n[...]\n"  # what stands for the middle of an output
 RETIRING = 86400.0  # seconds; systemd itself ends a service that does not stop in its time
+STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
 STOPPING = 5  # seconds after which systemd kills processes that do not end
 # A file for each unit that somebody used before a role took it over: nothing stops these.
 TAKEN_OVER = Path("/var/lib/django_stack/taken_over")

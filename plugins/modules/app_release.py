@@ -203,6 +203,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import (
+    files,
     memory,
     occupied_app,
     release_hints,
@@ -407,7 +408,7 @@ class Deploy:
             if request["new_environment"]:
                 group = pwd.getpwnam(self.given["application"]["user"]).pw_gid
                 for file, text in self.files():
-                    self.host.write(file.with_name(file.name + ".next"), text, 0o640, group)
+                    files.replace(file.with_name(file.name + ".next"), text, 0o640, gid=group)
                 environment = environment.with_name(environment.name + ".next")
             with self.opened(name, new) as writes:
                 told = self.ask_application(request, environment, writes, new)
@@ -556,7 +557,7 @@ class Deploy:
         """Put the next file in the place of one in use, which stays beside it."""
         if file.exists():
             group, text = file.stat().st_gid, file.read_text(encoding="utf-8")
-            self.host.write(file.with_name(file.name + ".previous"), text, 0o640, group)
+            files.replace(file.with_name(file.name + ".previous"), text, 0o640, gid=group)
         os.rename(file.with_name(file.name + ".next"), file)
 
     def lead(self, name: str) -> None:

@@ -185,7 +185,6 @@ while nodes and time.monotonic() < end:
         time.sleep(0.3)
 sys.exit(f"no answer: {' '.join(nodes)} {wrong}" if nodes else 0)
 """
-STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
 LOG = 400  # lines of a service's log in which the cause is looked for
 PING = 25  # seconds within which a worker must answer
 ENDING = 5.0  # seconds to wait for a process that still ends its work
@@ -224,7 +223,7 @@ def restart(unit: str) -> None:
         ServiceError: the unit does not start; the text has the end of its log.
     """
     begun = time.time()
-    done = units.systemctl("restart", unit, limit=STARTING)
+    done = units.systemctl("restart", unit, limit=units.STARTING)
     if done.code:
         said = units.journal(unit, begun, LOG) or done.output
         raise ServiceError(f"{unit} does not start; journalctl -u {unit} says:", said)
@@ -408,7 +407,7 @@ def start_afresh(services: list[dict[str, Any]]) -> None:
     handovers = [service["handover"] for service in services if service["handover"]]
     # All at once: the processes have one user, and those that stay could stop the new ones.
     units.systemctl("kill", "--signal=SIGKILL", *names, *handovers)
-    units.systemctl("stop", *names, *handovers, limit=STARTING)
+    units.systemctl("stop", *names, *handovers, limit=units.STARTING)
     for service in services:
         if not service["schedule"]:
             restart(service["unit"])

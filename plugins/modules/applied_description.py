@@ -57,8 +57,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.clink.django_stack.plugins.module_utils import descriptions
-from ansible_collections.clink.django_stack.plugins.module_utils.release_store import Host
+from ansible_collections.clink.django_stack.plugins.module_utils import descriptions, files
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 PLACE = Path("/var/lib/django_stack")
@@ -92,7 +91,7 @@ def main() -> None:
     if module.params["state"] == "applied":
         after = {**before, **given}
         if after != before and not module.check_mode:
-            Host.write(path, json.dumps(after, indent=1, sort_keys=True), 0o600)
+            files.replace(path, json.dumps(after, indent=1, sort_keys=True), 0o600)
         module.exit_json(changed=False)  # the description, and nothing that serves
     changed = descriptions.changed(before, given)
     if changed:

@@ -176,7 +176,6 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
 )
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
-STARTING = 200.0  # seconds for the start of a service; systemd itself waits for 90
 LIMIT = 120  # seconds for a command of validate
 STAGE = "/run"  # a tmpfs that only root writes to
 ROOT_READS = ("/etc/systemd/", "/etc/sysusers.d")
@@ -514,7 +513,7 @@ def serve(service: str, due: list[str]) -> None:
     """
     begun = time.time()
     for verb in due:
-        done = units.systemctl(verb, service, limit=STARTING)
+        done = units.systemctl(verb, service, limit=units.STARTING)
         if done.code:
             said = units.journal(service, begun).strip() or done.output.strip()
             told = f"{service} does not start; journalctl -u {service} says:\n{said}"

@@ -64,10 +64,10 @@ kept:
   returned: always
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import (
+    descriptions,
     occupants,
     occupied_app,
     occupied_nginx,
@@ -157,12 +157,6 @@ class Host:
         return made
 
 
-def sets_up(claim: Claim, run_tags: Iterable[str], skip_tags: Iterable[str]) -> bool:
-    """Return whether a run with these tags sets the role of a claim up."""
-    wanted = set(run_tags)
-    return claim["role"] not in set(skip_tags) and bool({"all", claim["role"]} & wanted)
-
-
 def lines(claim: Claim, findings: list[Finding]) -> list[str]:
     """Return what the run says of a role's findings."""
     told = []
@@ -189,9 +183,11 @@ def main() -> None:
     host = Host(given["redis_hashes"])
     refused: list[str] = []
     taken: list[Claim] = []
+    tags = given["run_tags"], given["skip_tags"]
+    applied = descriptions.applied({claim["role"] for claim in given["claims"]}, *tags)
     try:
         for claim in given["claims"]:
-            if not sets_up(claim, given["run_tags"], given["skip_tags"]):
+            if claim["role"] not in applied:
                 continue
             found = host.look(claim)
             findings = [each for each in found if not each.mild]

@@ -62,7 +62,7 @@ def restart(name: str, verb: str) -> str:
     """
     begun = time.time()
     units.systemctl("daemon-reload")
-    done = units.systemctl(verb, name, limit=kept_files.STARTING)
+    done = units.systemctl(verb, name, limit=units.STARTING)
     if done.code:
         said = units.journal(name, begun, staying.LOG) or done.output
         what = f"{name} does not {'start' if verb == 'restart' else 'reload'}"

@@ -6,6 +6,7 @@ collection does not support is refused before anything else is tried on it.
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
 from collections.abc import Mapping
@@ -225,3 +226,22 @@ def _asked(action: ActionBase, become: bool = False) -> Host:
     command = f"sudo={sudo_rs.program(action._connection.become)}\n{LOOK}"
     told = action._low_level_execute_command(command, sudoable=become, executable="/bin/sh")
     return read(str(told["stdout"]))
+
+
+def read(action: ActionBase, path: str, variables: Mapping[str, Any]) -> str:
+    """Return the text of a file of the host; empty if it is missing.
+
+    Args:
+        action: the plugin that runs.
+        path: of the file.
+        variables: all variables of the host.
+
+    Raises:
+        AnsibleActionFail: it cannot be read.
+    """
+    told = action._execute_module("ansible.builtin.slurp", {"src": path}, task_vars=variables)
+    if told.get("failed"):
+        if "not found" in str(told.get("msg", "")).lower():
+            return ""
+        raise AnsibleActionFail(f"{path} cannot be read: {told.get('msg')}")
+    return base64.b64decode(told["content"]).decode(errors="replace")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ansible.errors import AnsibleError
 from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.clink.django_stack.plugins.module_utils import files
 from ansible_collections.clink.django_stack.plugins.module_utils.checks import variable
 
 NAMES = ("secret_key", "database_password", "broker_password", "backup_key")
@@ -62,19 +61,8 @@ def write(directory: Path, secrets: Mapping[str, str]) -> list[str]:
     missing = sorted(set(secrets) - set(there))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in missing:
-        put(directory / name, secrets[name] + "\n")
+        files.replace(directory / name, secrets[name] + "\n")
     return missing
-
-
-def put(path: Path, text: str) -> None:
-    """Write a file that only its owner reads."""
-    new = path.with_name(f".{path.name}.new")
-    with suppress(FileNotFoundError):
-        new.unlink()
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    new.rename(path)
 
 
 def _vault(password: str) -> VaultLib:
@@ -94,14 +82,14 @@ def export(directory: Path, file: Path, password: str) -> list[str]:
         raise SecretsError(f"{directory} holds no secrets")
     text = _vault(password).encrypt(json.dumps(secrets, indent=4)).decode()
     file.parent.mkdir(parents=True, exist_ok=True)
-    put(file, text)
+    files.replace(file, text)
     mark(directory, secrets)
     return sorted(secrets)
 
 
 def mark(directory: Path, secrets: Mapping[str, str]) -> None:
     """Remember which secrets the copy has."""
-    put(directory / MARK, digest(secrets) + "\n")
+    files.replace(directory / MARK, digest(secrets) + "\n")
 
 
 def imported(file: Path, password: str) -> dict[str, str]:
@@ -148,7 +136,7 @@ def know(directory: Path, host: str) -> None:
     """Remember that a host has the secrets of a directory."""
     if secrets := read(directory):
         (directory / KNOWN).mkdir(mode=0o700, exist_ok=True)
-        put(directory / KNOWN / host, digest(secrets))
+        files.replace(directory / KNOWN / host, digest(secrets))
 
 
 def differences(

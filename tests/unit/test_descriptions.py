@@ -50,7 +50,7 @@ def test_a_change_is_named_and_nothing_else(before, after, names):
     ],
 )
 def test_a_run_with_tags_applies_the_roles_of_its_tags(tags, skipped, roles):
-    assert applied_description.applied({"app", "nginx", "redis"}, tags, skipped) == roles
+    assert descriptions.applied({"app", "nginx", "redis"}, tags, skipped) == roles
 
 
 def test_only_what_is_given_is_digested_and_no_value_is_kept():
@@ -102,7 +102,7 @@ def test_digests_reach_no_log_and_no_result(state, monkeypatch, tmp_path, capsys
         "log",
         lambda self, text, log_args=None: logged.append([text, log_args]),
     )
-    monkeypatch.setattr(applying.Host, "write", lambda *arguments: None)
+    monkeypatch.setattr(applying.files, "replace", lambda *arguments: None)
     with pytest.raises(SystemExit):
         applying.main()
     assert logged

@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 from ansible_collections.clink.django_stack.plugins.module_utils import (
+    files,
     memory,
     release_steps,
     units,
@@ -259,10 +260,10 @@ def test_a_record_is_remembered(host):
 
 @as_root
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_a_file_is_written_as_a_whole(host, tmp_path, mode):
+def test_a_file_is_written_as_a_whole(tmp_path, mode):
     path = tmp_path / "new" / "file"
     for text in ("Zürich Ψ 心\n", "second"):
-        host.write(path, text, mode, uid(USER))
+        files.replace(path, text, mode, gid=uid(USER))
         assert path.read_text() == text
         told = path.stat()
         assert (told.st_uid, told.st_gid, told.st_mode & 0o7777) == (0, uid(USER), mode)
@@ -271,27 +272,27 @@ def test_a_file_is_written_as_a_whole(host, tmp_path, mode):
 
 @as_root
 @pytest.mark.parametrize("planted", ["file", ".file.new"])
-def test_a_file_is_never_written_through_a_link(host, tmp_path, victim, planted):
+def test_a_file_is_never_written_through_a_link(tmp_path, victim, planted):
     place = tmp_path / "place"
     place.mkdir()
     (place / planted).symlink_to(victim / "shadow")
-    host.write(place / "file", "text", 0o644)
+    files.replace(place / "file", "text", 0o644)
     assert (place / "file").read_text() == "text"
     assert not (place / "file").is_symlink()
 
 
 @as_root
-def test_a_file_is_never_written_into_one_that_somebody_holds(host, tmp_path):
+def test_a_file_is_never_written_into_one_that_somebody_holds(tmp_path):
     place = tmp_path / "place"
     place.mkdir()
     planted = place / ".file.new"
     planted.touch(0o666)
     with planted.open() as held:
-        host.write(place / "file", "secret", 0o600)
+        files.replace(place / "file", "secret", 0o600)
         assert held.read() == ""
 
 
-def test_a_write_that_fails_leaves_the_file_that_was_there(host, tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("before")
 
@@ -300,7 +301,7 @@ def test_a_write_that_fails_leaves_the_file_that_was_there(host, tmp_path, monke
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left|not permitted"):
-        host.write(path, "after", 0o600)
+        files.replace(path, "after", 0o600)
     assert path.read_text() == "before"
 
 
