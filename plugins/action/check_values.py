@@ -115,8 +115,8 @@ class ActionModule(ActionBase):
             if secret_files.is_known(directory, host, names):
                 return ""
             file = str(self._render(variables.get("app_environment_file", "")))
-            environment = hosts.read(self, file, variables) if file.startswith("/") else ""
-            backup = hosts.read(self, secret_files.BACKUP_FILE, variables) if environment else ""
+            environment = hosts.text_of(self, file, variables) if file.startswith("/") else ""
+            backup = hosts.text_of(self, secret_files.BACKUP_FILE, variables) if environment else ""
             found = secret_files.differences(directory, names, environment, backup)
             told = secret_files.refusal(directory, *found, host, file)
             if environment and not told and not self._task.check_mode:

@@ -69,8 +69,8 @@ class ActionModule(ActionBase):
             secrets = secret_files.imported(file, given["password"])
         else:
             secrets = secret_files.of_host(
-                hosts.read(self, given["environment_file"], variables),
-                hosts.read(self, given["backup_file"], variables),
+                hosts.text_of(self, given["environment_file"], variables),
+                hosts.text_of(self, given["backup_file"], variables),
             )
             if not secrets:
                 raise SecretsError("The host has none of the secrets: has site.yml run there?")

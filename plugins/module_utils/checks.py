@@ -535,12 +535,7 @@ def look_units(
 
 def look_database(port: int, now: float) -> list[Row]:
     """Ask PostgreSQL on this host."""
-    (*_, psql) = sorted(Path("/usr/lib/postgresql").glob("*/bin/psql"))
-    done = units.run(
-        ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--",
-         str(psql), "--no-psqlrc", "--tuples-only", "--no-align", f"--port={port}",
-         "--dbname=postgres", f"--command={QUERY}", f"--command={ARCHIVE}"], 10,
-    )  # fmt: skip
+    done = units.run(units.psql(port, f"--command={QUERY}", f"--command={ARCHIVE}"), 10)
     if done.code:
         wrong = f"PostgreSQL does not answer: {clean(done.output)}"
         return [Row("database", "no answer", wrong, "journalctl -u 'postgresql@*'")]

@@ -1,4 +1,4 @@
-"""Compares two descriptions of a host by digests of their variables, and says what a run applies."""
+"""Says what a run applies, and compares two descriptions of a host by digests."""
 
 from __future__ import annotations
 

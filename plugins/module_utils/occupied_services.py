@@ -247,8 +247,7 @@ def clusters() -> dict[tuple[str, str], int]:
 
 def ask_postgresql(port: int, query: str) -> list[str] | None:
     """Return the lines of PostgreSQL's answer to root's question; None if it does not answer."""
-    psql = ["psql", "--no-psqlrc", "--tuples-only", "--no-align", f"--port={port}", "-c", query]
-    told = units.run(["/usr/sbin/runuser", "-u", "postgres", "--", *psql, "postgres"], 20)
+    told = units.run(units.psql(port, f"--command={query}"), 20)
     return [line for line in told.output.splitlines() if line] if told.code == 0 else None
 
 
@@ -269,7 +268,7 @@ def databases(version: str, port: int) -> tuple[list[str], bool]:
     """Return the databases of others in the main cluster, and whether PostgreSQL was asked."""
     unit = f"postgresql@{version}-main.service"
     if units.show(unit, "ActiveState").get("ActiveState") == "active":
-        told = ask_postgresql(port, f"{DATABASES}; ")
+        told = ask_postgresql(port, DATABASES)
         if told is not None:
             return [*told, *(ask_postgresql(port, TABLES) or [])], True
     base = CLUSTERS / version / "main/base"

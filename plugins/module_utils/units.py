@@ -18,6 +18,7 @@ from typing import Any
 
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
+PSQL = "/usr/bin/psql"
 REST = 1.0  # seconds for reading the rest of the output after the end of a command
 KEPT = 128 * 1024  # the last bytes of an output: a hostile command may print without an end
 CUT = b"\n[...]\n"  # what stands for the middle of an output
@@ -26,8 +27,30 @@ STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the st
 STOPPING = 5  # seconds after which systemd kills processes that do not end
 # A file for each unit that somebody used before a role took it over: nothing stops these.
 TAKEN_OVER = Path("/var/lib/django_stack/taken_over")
+# The options of a service that may be retired: its unit, a file that only our role installs, and a
+# line of that file if other applications could have such a file.
+RETIRED = {
+    "unit": {"type": "str", "required": True},
+    "own": {"type": "str", "required": True},
+    "text": {"type": "str", "default": ""},
+}
 # Root starts programs by their full paths. This PATH is for the programs that those start.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+def psql(port: int, *options: str, database: str = "postgres") -> list[str]:
+    """Return the command by which root asks PostgreSQL on this host as its superuser.
+
+    Args:
+        port: of the cluster.
+        options: of psql, such as "--command=select 1".
+        database: the one to connect to.
+    """
+    return [
+        "/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--",
+        PSQL, "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1",
+        f"--port={port}", f"--dbname={database}", *options,
+    ]  # fmt: skip
 
 
 class UnitError(Exception):

@@ -110,11 +110,6 @@ def main() -> None:
         "files": {"type": "list", "elements": "str", "required": True},
         "handler": {"type": "str", "required": True},
     }
-    retired_service = {
-        "unit": {"type": "str", "required": True},
-        "own": {"type": "str", "required": True},
-        "text": {"type": "str", "default": ""},
-    }
     module = new_module(
         argument_spec={
             "services": {"type": "list", "elements": "dict", "required": True, "options": service},
@@ -122,7 +117,7 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "default": [],
-                "options": retired_service,
+                "options": units.RETIRED,
             },
             "application": {"type": "str", "default": ""},
             "processes": {"type": "list", "elements": "str", "default": []},

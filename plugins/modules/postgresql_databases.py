@@ -64,13 +64,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.clink.django_stack.plugins.module_utils import databases
+from ansible_collections.clink.django_stack.plugins.module_utils import databases, units
 from ansible_collections.clink.django_stack.plugins.module_utils.databases import DatabaseError
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 ROWS = "select row_to_json(d) from (select *, pg_get_userbyid(datdba) as owner from pg_database) d"
-PSQL = "/usr/bin/psql"
-POSTGRES = ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
 
 
 class Server:
@@ -80,8 +78,7 @@ class Server:
         """Keep where it is."""
         self.module = module
         self.version = module.params["version"]
-        port = str(module.params["port"])
-        self.command = [*POSTGRES, PSQL, "-XAtq", "-v", "ON_ERROR_STOP=1", "-p", port]
+        self.port = module.params["port"]
 
     def sql(self, statement: str, database: str = "postgres") -> list[str]:
         """Return the lines that a statement prints.
@@ -90,7 +87,7 @@ class Server:
             DatabaseError: it fails.
         """
         code, printed, error = self.module.run_command(
-            [*self.command, "-d", database, "-c", statement], cwd="/"
+            units.psql(self.port, f"--command={statement}", database=database), cwd="/"
         )
         if code:
             hint = ""
@@ -101,9 +98,9 @@ class Server:
 
     def answers(self) -> bool:
         """Return whether the server runs on the host."""
-        if not Path(PSQL).exists():
+        if not Path(units.PSQL).exists():
             return False
-        command = [*self.command, "-d", "postgres", "-c", "select"]
+        command = units.psql(self.port, "--command=select")
         return bool(self.module.run_command(command, cwd="/")[0] == 0)
 
     def rows(self) -> dict[str, dict[str, Any]]:

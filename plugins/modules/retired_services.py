@@ -59,14 +59,14 @@ from ansible_collections.clink.django_stack.plugins.module_utils.start import ne
 
 def main() -> None:
     """Run the module."""
-    service = {
-        "unit": {"type": "str", "required": True},
-        "own": {"type": "str", "required": True},
-        "text": {"type": "str", "default": ""},
-    }
     module = new_module(
         argument_spec={
-            "services": {"type": "list", "elements": "dict", "required": True, "options": service}
+            "services": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": units.RETIRED,
+            }
         },
         supports_check_mode=True,
     )

@@ -228,7 +228,7 @@ def _asked(action: ActionBase, become: bool = False) -> Host:
     return read(str(told["stdout"]))
 
 
-def read(action: ActionBase, path: str, variables: Mapping[str, Any]) -> str:
+def text_of(action: ActionBase, path: str, variables: Mapping[str, Any]) -> str:
     """Return the text of a file of the host; empty if it is missing.
 
     Args:

@@ -146,7 +146,7 @@ class Ended(Exception):
 def run(monkeypatch, tmp_path):
     """Give a function that runs the module; `run.done` has the statements."""
     run = lambda **given: None  # noqa: E731
-    monkeypatch.setattr(postgresql_databases, "PSQL", str(tmp_path / "psql"))
+    monkeypatch.setattr(postgresql_databases.units, "PSQL", str(tmp_path / "psql"))
     (tmp_path / "psql").touch()
     rows = [{"datname": "postgres", "owner": "postgres", "datcollate": "C.UTF-8"}]
     rows.append({"datname": "wiki", "owner": "wiki", "datcollate": "C.UTF-8"})
@@ -154,7 +154,8 @@ def run(monkeypatch, tmp_path):
     def command(module, words, **_):
         if words[0] == "apt-cache":
             return 0, "\n".join(OFFERED), ""
-        statement, database = words[-1], words[words.index("-d") + 1]
+        given = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+        statement, database = given["--command"], given["--dbname"]
         if not run.answers:
             return 2, "", "no server"
         if "pg_database" in statement:
