@@ -11,6 +11,8 @@ STAMP    := .venv/.stamp
 SAMPLE   := examples/psychology_clinic
 FAILURES := .cache/molecule-failures.txt
 CHECKS   := .cache/checks.log
+# The first two measure no times: the checks, which need no droplet, run beside them.
+SCENARIOS := projects hosts default releases tls
 
 # ansible-playbook, ansible-lint and molecule find each other through PATH;
 # uv must not fall back to an interpreter that it would have to download.
@@ -40,10 +42,9 @@ droplet: $(STAMP) ## Only the bare droplet of the demo: ssh on 127.0.0.1:2222
 
 test: $(STAMP) ## All checks: lint, the unit tests, the Molecule scenarios
 	@mkdir -p .cache
-	@# Nothing here needs a droplet, and the first scenario waits for the network at its start.
 	@$(MAKE) --no-print-directory checks >$(CHECKS) 2>&1 & checks=$$!; \
 	trap 'kill $$checks 2>/dev/null' INT TERM; \
-	$(MAKE) --no-print-directory images molecule-default molecule-releases molecule-tls molecule-projects molecule-hosts; code=$$?; \
+	$(MAKE) --no-print-directory images $(SCENARIOS:%=molecule-%); code=$$?; \
 	wait $$checks || code=1; cat $(CHECKS); exit $$code
 
 checks: lint unit cores
