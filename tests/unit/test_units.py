@@ -147,6 +147,10 @@ def soon(monkeypatch, tmp_path):
     monkeypatch.setattr(units, "REST", 0.2)
     path = tmp_path / "pid"
     yield path
+    deadline = time.monotonic() + 30
+    while not (path.exists() and path.read_text()):  # the child may start after the parent's end
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     with suppress(ProcessLookupError):
         os.killpg(int(path.read_text()), signal.SIGKILL)
 
