@@ -21,6 +21,7 @@ class FilterModule:
             "certificate_groups": addresses.certificate_groups,
             "domains": addresses.domains,
             "is_on_this_host": addresses.is_on_this_host,
+            "networks_without": addresses.networks_without,
             "requestable": addresses.requestable,
             "trusted_origins": addresses.trusted_origins,
             "unbracketed": addresses.unbracketed,

@@ -46,6 +46,11 @@ PLACE = r"/(?:(?:srv|opt|mnt|data|media)|var/(?:log|lib|cache|spool|opt|local))/
 # A shell and the coreutils tell the path first.
 SHELL = r"(?:cannot (?:create|touch|open|create directory|create regular file)|mkdir:|sh: \d+:)"
 LOOPBACK = r"(?:127\.0\.0\.1|localhost|::1)"
+# Where clouds have their metadata servers; __app_forbidden_networks has the networks.
+METADATA = (
+    r"169\.254\.\d+\.\d+|metadata\.google\.internal|fd00:ec2::254|fd20:ce::254|fd00:42::42"
+    r"|100\.100\.100\.200|168\.63\.129\.16|192\.0\.0\.192"
+)
 FAILED = r"(?:Connection refused|\[Errno 111\]|Errno 111|Error 111|ConnectionRefusedError)"
 SLOW = r"(?:timed out|timeout expired|connection timeout|No route to host|Network is unreachable)"
 
@@ -154,7 +159,7 @@ SANDBOX = (
         sure=False,
     ),
     Cause(
-        rf"(?P<address>169\.254\.\d+\.\d+|metadata\.google\.internal|fd00:ec2::254){GAP}"
+        rf"(?P<address>{METADATA}){GAP}"
         rf"(?:{SLOW}|Operation not permitted|[Tt]imeout|{FAILED})",
         "The directive IPAddressDeny of the sandbox blocks $address: the metadata server of a "
         "cloud gives a host's secrets there. Give the application its own credentials in "

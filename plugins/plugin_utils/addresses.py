@@ -16,6 +16,7 @@ except ImportError:
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LONGEST_NAME = 253  # characters without the dot at the end: RFC 1035
 # Last labels of names that public name servers do not know: RFC 2606, 6762, 8375 and common use.
@@ -229,3 +230,31 @@ def allowed_hosts(hosts: Iterable[str]) -> list[str]:
 def trusted_origins(hosts: Iterable[str]) -> list[str]:
     """Return hosts as Django's CSRF_TRUSTED_ORIGINS over HTTPS: `https://*.example.com`."""
     return [f"https://{bracketed(host)}" for host in hosts]
+
+
+def networks_without(networks: Iterable[str], without: Iterable[str]) -> list[str]:
+    """Return networks without parts of them, as the fewest networks that have the rest.
+
+    A gateway of NAT64 leads from 64:ff9b::/96 to any IPv4 address, so that a network of IPv4 is
+    left out there, too. Source: RFC 6052.
+
+    Args:
+        networks: such as `0.0.0.0/0`.
+        without: networks or addresses to leave out.
+    """
+    left: list[Network] = [ipaddress.ip_network(each) for each in networks]
+    for text in without:
+        hole = ipaddress.ip_network(text)
+        left = [part for each in left for part in _outside(each, hole)]
+        if isinstance(hole, ipaddress.IPv4Network):
+            there = NAT64[int(hole.network_address)]
+            behind = ipaddress.ip_network(f"{there}/{96 + hole.prefixlen}")
+            left = [part for each in left for part in _outside(each, behind)]
+    versions = ([each for each in left if each.version == version] for version in (4, 6))
+    return [str(each) for group in versions for each in ipaddress.collapse_addresses(group)]
+
+
+def _outside(network: Network, hole: Network) -> list[Network]:
+    if network.version != hole.version or not network.overlaps(hole):
+        return [network]
+    return [] if network.subnet_of(hole) else list(network.address_exclude(hole))

@@ -187,6 +187,8 @@ PROBE = """
         "become root": lambda: os.setuid(0),
         "ask the cloud for its secrets": lambda: socket.socket(
             socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("169.254.169.254", 80)),
+        "ask Azure for its secrets": lambda: socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("168.63.129.16", 80)),
         # and what it must be able to do
         "write an upload": upload,
         "write to /tmp": lambda: tempfile.TemporaryFile().close(),
