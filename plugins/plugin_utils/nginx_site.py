@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,6 +45,7 @@ class Place:
         to: where a redirect leads.
         rewrite: the pattern whose group is kept by a redirect, or empty.
         internal: whether only the application can lead there, by X-Accel-Redirect.
+        uploads: whether visitors have sent the files, which then must not act as pages of the site.
         settings: other directives by their names.
     """
 
@@ -60,6 +61,7 @@ class Place:
     to: str = ""
     rewrite: str = ""
     internal: bool = False
+    uploads: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -367,6 +369,7 @@ def places(
     redirects: Mapping[str, str],
     trusted: Iterable[str],
     here: str,
+    uploads: Iterable[str] = (),
 ) -> list[dict[str, Any]]:
     """Return all locations of a site, the application's at `/` included.
 
@@ -376,6 +379,7 @@ def places(
         redirects: nginx_redirects.
         trusted: directories that only root can replace.
         here: the scheme, the name and the port that the visitor asked for, by nginx's variables.
+        uploads: nginx_uploads. What only the application leads to counts as uploaded, too.
     """
     found = [
         Place(url, "files", matches(url), alias=f"{directory}/", links_from=directory)
@@ -394,6 +398,8 @@ def places(
     ]
     if "^~ /" not in known:
         found.append(Place("/", "application", "/"))
+    of_visitors = set(uploads)
+    found = [replace(place, uploads=place.internal or place.path in of_visitors) for place in found]
     return [vars(place) for place in sorted(found, key=lambda place: place.path)]
 
 

@@ -400,6 +400,13 @@ def nginx_paths_are_apart(values: Values) -> bool:
     return len(set(found)) == len(found) and f"^~ {nginx_site.CHALLENGES}" not in found
 
 
+def nginx_uploads_have_locations(values: Values) -> bool:
+    """Each path of uploads is one whose files nginx sends."""
+    return set(values["nginx_uploads"]) <= {
+        place["path"] for place in _places(values) if place["kind"] == "files"
+    }
+
+
 def nginx_health_path_is_the_applications(values: Values) -> bool:
     """The health page comes from the application, so that it tells whether that works."""
     place = nginx_site.place_of(values["nginx_health_path"], _places(values))
@@ -540,6 +547,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "certbot has public names": certbot_names_are_public,
     "monitor_email_to has a server": monitor_can_send_mail,
     "nginx_certificates cover nginx_server_names": nginx_certificates_cover_names,
+    "nginx_uploads have locations": nginx_uploads_have_locations,
     "nginx_health_path is the application's": nginx_health_path_is_the_applications,
     "nginx_locations publish no release": nginx_locations_publish_no_release,
     "nginx_proxy_read_timeout suits gunicorn_timeout": nginx_waits_for_gunicorn,

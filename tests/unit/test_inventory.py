@@ -45,6 +45,7 @@ IN_FORCE = {
     "backup_files": ["/etc/wiki.conf"],
     "nginx_links_up_to": ["/srv/front"],
     "nginx_static": {"/docs/": "{{ app_root }}/docs"},
+    "nginx_uploads": ["/docs/"],
     "certificate_directory": "/etc/ssl/shop-two",
     "certbot_install_environment": {"HTTPS_PROXY": "http://proxy.example"},
     "ufw_allow_udp": [51820],
