@@ -293,6 +293,7 @@ BAD = {
         {"/static": "/srv"},
         {"static": "/srv"}, {"/static/": "srv"}, ["/static/"], {"/static/": "/srv/../etc"},
     ],
+    "nginx_tcp_connection_limit": [-1, "many", 70000],
     "nginx_uploads": ["/media/", ["media"], ["/none/"], ["/x y/"], ["/static/;"]],
     "nginx_client_max_body_size": ["20 m", "20MB", "big", "-1", "1t", "1.5g", ""],
     "nginx_proxy_read_timeout": [0, "60s", 100000],

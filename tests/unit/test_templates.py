@@ -23,6 +23,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.releases import
     environment_text,
 )
 from ansible_collections.clink.django_stack.plugins.plugin_utils import processes, settings
+from ansible_collections.clink.django_stack.plugins.plugin_utils.addresses import networks_without
 from conftest import EXAMPLE, FACTS, ROLES, ROOT, Renderer, Unsafe
 from passlib.hash import sha512_crypt
 
@@ -263,14 +264,14 @@ def test_every_file_has_a_reader(rendered):
         "certbot/certbot.ini", "certbot/certbot.service", "certbot/certbot.timer",
         "certbot/deploy", "certbot/dns.credentials", "certbot/issue",
         "exporters/drop-in.conf", "exporters/environment",
-        "exporters/status.conf", "fail2ban/jail.local",
+        "exporters/status.conf", "fail2ban/jail.local", "fail2ban/nginx-login.conf",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
         "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf",
         "hardening/sysctl.conf", "hardening/unattended-upgrades",
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "monitor/on-failure.conf",
-        "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
+        "nginx/connections.nft", "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf", "nginx/site.conf",
         "postgresql/drop-in.conf", "postgresql/postgresql.conf", "processes/process.service",
         "processes/process.timer", "redis/drop-in.conf",
         "rabbitmq/drop-in.conf", "rabbitmq/epmd.conf", "rabbitmq/rabbitmq-env.conf",
@@ -663,10 +664,10 @@ def test_an_exporter_listens_on_the_host_only_and_has_its_password_in_a_file(tex
 def test_a_sandbox_has_exceptions(rendered):
     unit = rendered["nasty"]["celery_worker/celery.service"].splitlines()
     own = yaml.safe_load((ROOT / "roles/app_description/vars/main/environment.yml").read_text())
-    addresses = own["__app_sandbox_base"]["IPAddressAllow"]
+    networks = own["__app_networks"], own["__app_forbidden_networks"]
     want = {
         "MemoryDenyWriteExecute": ["false"],
-        "IPAddressAllow": [*addresses, "", "localhost"],
+        "IPAddressAllow": [" ".join(networks_without(*networks)), "", "localhost"],
         "ReadWritePaths": ["/srv/exports", "/srv/web/nasty-app_1.d/shared"],
         "SystemCallFilter": ["@system-service", "~@privileged @resources", "@resources"],
     }
@@ -978,7 +979,7 @@ def test_fail2ban_has_a_section_for_each_jail(rendered):
     jails = configparser.ConfigParser(interpolation=None)
     jails.read_string(rendered["nasty"]["fail2ban/jail.local"])
     assert {name for name in jails.sections() if jails[name].getboolean("enabled")} == {
-        "sshd", "nginx-http-auth", "nginx-limit-req",
+        "sshd", "nginx-http-auth", "nginx-limit-req", "nginx-login",
     }  # fmt: skip
     assert jails["sshd"]["bantime"] == "1h"
     assert jails["recidive"]["maxretry"] == "3"
