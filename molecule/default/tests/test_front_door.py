@@ -122,16 +122,23 @@ def test_a_body_that_is_too_large_is_refused(door):
     assert door.ask("/api/users/", "POST", data=b"x" * (21 * 1024**2)).status_code == 413
 
 
-def test_an_upload_is_served_and_readable_by_nginx_only(host, door, stamp):
+def test_an_upload_is_served_and_is_no_page_of_the_site(host, door, stamp):
     code = (
         "from django.core.files.storage import default_storage as s; "
         "from django.core.files.base import ContentFile as F; "
-        f"s.save('upload-{stamp}.txt', F(b'uploaded {stamp}'))"
+        f"[s.save('upload-{stamp}.' + e, F(b'uploaded {stamp}')) "
+        "for e in ('txt', 'html', 'js', 'svg')]"
     )
     host.check_output("psychology_clinic-manage shell -c %s", code)
     answer = door.ask(f"/media/upload-{stamp}.txt")
     assert answer.status_code == 200
     assert answer.text == f"uploaded {stamp}"
+    download = "application/octet-stream"
+    for ending, kind in (("html", download), ("js", download), ("svg", "image/svg+xml")):
+        headers = door.ask(f"/media/upload-{stamp}.{ending}").headers
+        assert headers["Content-Type"] == kind
+        assert "sandbox" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
     path = f"/var/www/clink-backend/shared/media/upload-{stamp}.txt"
     assert host.run(f"runuser -u www-data -- cat {path}").succeeded
     assert host.run(f"runuser -u www-data -- sh -c 'echo x >>{path}'").failed

@@ -42,6 +42,7 @@ from django.http import JsonResponse, StreamingHttpResponse
 
 def who(request):
     told = {"address": request.META["REMOTE_ADDR"], "port": request.get_port()}
+    told["forged"] = [name for name, value in request.META.items() if "forged" in str(value)]
     return JsonResponse(told | {"url": request.build_absolute_uri()})
 
 
@@ -131,10 +132,14 @@ def _live(project):
 
 
 def test_the_address_of_the_visitor_arrives(door):
-    forged = {"X-Real-IP": "198.51.100.9", "X-Forwarded-For": "198.51.100.9"}
+    forged = {"X-Real-IP": "198.51.100.9", "X-Forwarded-For": "198.51.100.9"} | dict.fromkeys(
+        ["Forwarded", "True-Client-IP", "CF-Connecting-IP", "Remote-User", "X-Forwarded-Port",
+         "X-Forwarded-Prefix", "X-Original-URL", "X-SSL-Client-Verify", "SCRIPT_NAME"], "forged",
+    )  # fmt: skip
     told = door.ask("/who/", headers=forged).json()
     here = socket.create_connection((door.address, 80)).getsockname()[0]
-    assert told == {"address": here, "port": "80", "url": f"http://{NAME}/who/"}
+    url = f"http://{NAME}/who/"
+    assert told == {"address": here, "port": "80", "forged": [], "url": url}
 
 
 def test_an_event_arrives_before_the_stream_ends(door):

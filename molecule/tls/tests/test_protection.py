@@ -1,6 +1,7 @@
 """What nginx keeps from the application, floods and slow clients, and what it tells a stranger."""
 
 import re
+import socket
 import time
 from contextlib import ExitStack, closing, suppress
 from html.parser import HTMLParser
@@ -12,6 +13,19 @@ from probes import connect, exchange, logged, raw, weaknesses
 
 SLOW = 300  # clients that never finish their first line
 PATIENCE = 15  # s, nginx's client_header_timeout
+HALF_SENT = 4400  # requests of one client, each on a connection of its own
+OPEN = 500  # nginx_tcp_connection_limit
+OTHERS = f"""
+import ssl
+from http.client import HTTPSConnection
+
+answered = 0
+for _ in range(50):
+    asked = HTTPSConnection("127.0.0.1", timeout=5, context=ssl._create_unverified_context())
+    asked.request("GET", "/health/", headers={{"Host": {NAME!r}}})
+    answered += asked.getresponse().status == 200
+print(answered, "answered")
+"""
 
 
 def figure(figures, what, door, seen):
@@ -63,7 +77,12 @@ def test_a_strangers_word_about_its_address_counts_for_nothing(door, host, stamp
         door.ask("/admin/login/", headers={"X-Forwarded-For": it, "X-Real-IP": it}).status_code
         for it in forged
     ]
-    told = door.ask("/api/status/", headers={"X-Forwarded-Proto": "gopher"}).json()["request"]
+    forged = {
+        "X-Forwarded-Proto": "gopher",
+        "X-Forwarded-Protocol": "ssl",
+        "X-Forwarded-Ssl": "off",
+    }
+    told = door.ask("/api/status/", headers=forged).json()["request"]
     assert told["scheme"] == door.url.partition(":")[0]
     door.ask(f"/none-{stamp}/", headers={"X-Forwarded-For": "198.51.100.7"})
     assert not logged(host, stamp).startswith("198.51.100.7 ")
@@ -153,6 +172,23 @@ def test_the_observatory_gives_an_a_plus(door, figures, observatory):
     assert (seen["statusCode"], lost) == (200, {})
     assert seen["grade"] == "A+"
     assert seen["score"] >= 115
+
+
+def test_half_sent_requests_of_one_client_leave_room_for_others(host, door, figures):
+    """The others ask from the droplet itself, by an address that is not counted."""
+    with ExitStack() as stack:
+        held = 0
+        for _ in range(HALF_SENT):
+            with suppress(ConnectionError):
+                client = socket.create_connection((door.address, 80), timeout=5)
+                stack.enter_context(closing(client)).sendall(b"GET / HT")
+                held += 1
+        assert 0 < held <= OPEN
+        with pytest.raises(ConnectionError):
+            socket.create_connection((door.address, 443), timeout=5)
+        told = host.check_output("python3 -c %s", OTHERS)
+    assert told == "50 answered"
+    figure(figures, f"{HALF_SENT} half-sent requests", door, f"{held} held; others: {told}")
 
 
 def test_slow_clients_are_cut(slow):

@@ -72,9 +72,18 @@ def test_visitors_behind_a_proxy_are_counted_apart(door):
     assert statuses(door, "/login/", other) == [404]
 
 
-def test_a_customers_ipv6_addresses_are_counted_together(door):
-    assert 429 in statuses(door, "/login/", "2001:db8:1:2::{}", times=40)
-    assert statuses(door, "/login/", "2001:db8:1:3::1") == [404]
+@pytest.mark.parametrize(
+    ("visitors", "another"),
+    [
+        ("2001:db8:1:2::{}", "2001:db8:1:3::1"),
+        ("2001:db8::{}", "2001:db8:0:1::1"),
+        ("2001:db8:1::5:{}:1", "2001:db8:1:0:5::1"),
+        ("::ffff:203.0.113.80", "::ffff:203.0.113.81"),
+    ],
+)
+def test_a_customers_ipv6_addresses_are_counted_together(door, visitors, another):
+    assert 429 in statuses(door, "/login/", visitors, times=40)
+    assert statuses(door, "/login/", another) == [404]
 
 
 def test_one_address_cannot_take_all_connections(door):
