@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 
 def replace(
     path: Path,
-    content: str | bytes,
+    content: str | bytes | BinaryIO,
     mode: int = 0o600,
     uid: int | None = None,
     gid: int | None = None,
@@ -20,7 +22,7 @@ def replace(
 
     Args:
         path: of the file.
-        content: all of it; text becomes UTF-8.
+        content: all of it; text becomes UTF-8, and an open file is read to its end.
         mode: of the file, whatever the umask is.
         uid: its owner; the process's by default.
         gid: its group; the process's by default.
@@ -33,7 +35,10 @@ def replace(
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        if isinstance(content, (str, bytes)):
+            file.write(content.encode() if isinstance(content, str) else content)
+        else:
+            shutil.copyfileobj(content, file)
         file.flush()
         if uid is not None or gid is not None:
             os.fchown(descriptor, -1 if uid is None else uid, -1 if gid is None else gid)

@@ -28,7 +28,8 @@ options:
         machine, the same call also locks the releases.
       - V(reverted) makes the release before live again and marks this one as failed.
       - V(failed) marks the requested release as failed and gives back the lock.
-      - V(finished) removes old releases and gives back the lock.
+      - V(finished) removes old releases and gives back the lock. Whatever gives it back also
+        removes the environment before the switch, which may have an old secret.
       - V(listed) only tells what there is.
     type: str
     required: true
@@ -194,7 +195,6 @@ holder:
 
 import os
 import pwd
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -256,6 +256,7 @@ class Deploy:
                 f"ended after {PATIENCE:.0f} s" + (f" ({held['by']})" if held.get("by") else "")
             )
         self.steps.settle()
+        self.discard(".next", ".previous")  # of a run that was cut off
         lock.write({**self.run, "since": releases.clock()})
         return {}
 
@@ -276,9 +277,20 @@ class Deploy:
         return held
 
     def free(self) -> None:
-        """Give back the lock."""
+        """Give back the lock; what only this run needed of the environment goes."""
         if self.lock:
+            self.discard(".next", ".previous")
             self.lock.write({})
+
+    def discard(self, *endings: str) -> None:
+        """Remove files beside those of the environment: they have secrets, which may be old ones.
+
+        Args:
+            endings: ".next" for what `prepared` tests, ".previous" for what `reverted` installs.
+        """
+        for file in (self.host.environment_file, self.host.dotenv_file):
+            for ending in endings:
+                file.with_name(file.name + ending).unlink(missing_ok=True)
 
     # --- The states ----------------------------------------------------------------------------
 
@@ -517,10 +529,9 @@ class Deploy:
         if sent:
             group = pwd.getpwnam(self.given["application"]["build_user"]).pw_gid
             self.host.data.mkdir(mode=0o755, parents=True, exist_ok=True)
-            archive = self.host.data / "source.tar"
-            shutil.move(sent, archive)
-            os.chown(archive, 0, group, follow_symlinks=False)
-            os.chmod(archive, 0o640)
+            with open(sent, "rb") as content:
+                files.replace(self.host.data / "source.tar", content, 0o640, gid=group)
+            os.unlink(sent)
 
     def active(self) -> dict[str, Any]:
         """Prepare the requested release, install its environment and make it live."""
@@ -593,9 +604,6 @@ class Deploy:
                 self.host.remember(releases.failed(self.host.record(), request, step))
             if new:
                 self.host.remove(self.host.releases / name)
-        for file, _ in self.files():
-            with suppress(FileNotFoundError):
-                file.with_name(file.name + ".next").unlink()
         self.free()
 
     def failed(self) -> dict[str, Any]:
@@ -647,6 +655,8 @@ class Deploy:
             raise
         finally:
             if self.lock:  # Mitogen runs all modules in one process, which must not keep the file
+                if self.lock.mine(self.lock.read()):
+                    self.discard(".next")  # the next call writes it again
                 self.lock.file.close()
         return told
 

@@ -231,6 +231,51 @@ def test_a_release_becomes_live(call, deploy, fake, tmp_path):
     assert holder(call) == ""
 
 
+def left(call):
+    """Return what lies beside the environment in use."""
+    names = [path.name for path in call.host.environment_file.parent.iterdir()]
+    dotenv = [path.name for path in call.host.dotenv_file.parent.glob("*")]
+    return sorted({*names, *dotenv} - {"environment", "dotenv"})
+
+
+def test_an_environment_that_nothing_uses_any_more_is_removed(call, deploy, tmp_path):
+    """The one before a switch goes when no step can bring it back."""
+    dotenv = {"application": application(tmp_path / "app") | {"dotenv": ".env"}}
+    deploy(REVISIONS[0], **dotenv)
+    call("requested", REVISIONS[1], digest="e2", **dotenv)
+    call("prepared", REVISIONS[1], digest="e2", complete=False, **dotenv)
+    assert left(call) == []
+    call("active", REVISIONS[1], digest="e2", **dotenv)
+    assert left(call) == ["dotenv.previous", "environment.previous"]
+    call("finished", REVISIONS[1])
+    assert left(call) == []
+
+
+@pytest.mark.parametrize("error", [ReleaseError("x"), units.UnitError("x"), OSError(28, "x")])
+def test_an_environment_that_was_refused_is_removed(call, deploy, monkeypatch, error):
+    deploy(REVISIONS[0])
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(app_release.Steps, "django", fail)
+    call("requested", REVISIONS[1], digest="e2")
+    with pytest.raises(type(error)):
+        call("active", REVISIONS[1], digest="e2", steps=["plan"])
+    assert left(call) == []
+
+
+def test_what_a_run_that_was_cut_off_has_left_of_the_environment_is_removed(call, deploy):
+    deploy(REVISIONS[0])
+    for name in (".next", ".previous"):
+        call.host.environment_file.with_name(f"environment{name}").touch()
+    call("requested", check_mode=True)
+    call("listed")
+    assert left(call) == ["environment.next", "environment.previous"]
+    call("requested")
+    assert left(call) == []
+
+
 def test_the_same_again_is_not_due(call, deploy, fake):
     deploy(REVISIONS[0])
     before, fake.ran = call.host.record(), []
