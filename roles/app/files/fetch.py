@@ -1,10 +1,11 @@
 """Run by the build user in a unit of its own: fetch the source, and print its revision.
 
 The environment says what: FETCH_GIT and FETCH_REF, or FETCH_ARCHIVE and FETCH_CHECKSUM. FETCH_KEY
-is the file of a deploy key, if there is one. FETCH_CHECK asks for the revision alone. HOME holds
-the clone, or the archive. FETCH_MIRRORS asks for copies of repositories that packages come from:
-the step that builds packages has no key, and takes them from there. A password in a URL reaches git
-through its environment: a command line and the configuration of the clone would show it.
+is the file of a deploy key, if there is one, and FETCH_KNOWN_HOSTS has lines of known_hosts(5).
+FETCH_CHECK asks for the revision alone. HOME holds the clone, or the archive. FETCH_MIRRORS asks
+for copies of repositories that packages come from: the step that builds packages has no key, and
+takes them from there. A login in a URL reaches git through its environment: a command line and the
+configuration of the clone would show it.
 """
 
 import hashlib
@@ -15,45 +16,62 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable
+from http.client import HTTPMessage
 from pathlib import Path
+from typing import IO
 
 TIMEOUT = 60  # seconds that a server gets to answer
 HOME = Path.home()
 REPOSITORY = HOME / "repository"
 ARCHIVE = HOME / "source.tar"
 MIRRORS = HOME / "mirrors"
+KNOWN_HOSTS = HOME / "known_hosts"
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 HELPER = '!printf "username=%s\\npassword=%s\\n" "$FETCH_USER" "$FETCH_PASSWORD" #'
 
 
-def git(*arguments: str, check: bool = True) -> str:
+def git(*arguments: str, check: bool = True, settings: Iterable[str] = ()) -> str:
     """Return what git prints; end with its message if it fails."""
-    done = subprocess.run(["git", *arguments], text=True, stdout=subprocess.PIPE)
+    options = [word for setting in settings for word in ("-c", setting)]
+    done = subprocess.run(["git", *options, *arguments], text=True, stdout=subprocess.PIPE)
     if check and done.returncode:
         raise SystemExit(f"git {arguments[0]} failed")
     return done.stdout if not done.returncode else ""
 
 
 def without_login(url: str) -> str:
-    """Return a URL of HTTP without its user and password, which go to git's environment."""
+    """Return a URL of HTTP without its user and password, which go to git's environment.
+
+    git asks for them for this server only: a redirect or a submodule may lead to another one.
+    """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return url
     login, _, host = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
+    count = int(os.environ.get("GIT_CONFIG_COUNT", "0"))  # app_install_environment may have some
     os.environ |= {
         "FETCH_USER": urllib.parse.unquote(user),
         "FETCH_PASSWORD": urllib.parse.unquote(password),
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "credential.helper",
-        "GIT_CONFIG_VALUE_0": HELPER,
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": f"credential.{parts.scheme}://{host}.helper",
+        f"GIT_CONFIG_VALUE_{count}": HELPER,
     }
     return parts._replace(netloc=host).geturl()
 
 
 def use_ssh() -> None:
-    """Have git use SSH with the deploy key, and trust a host at first sight."""
-    options = ["-o", "StrictHostKeyChecking=accept-new", "-o", "BatchMode=yes"]
-    options += ["-o", f"UserKnownHostsFile={HOME}/known_hosts", "-o", f"ConnectTimeout={TIMEOUT}"]
+    """Have git use SSH with the deploy key, and trust the hosts that are given.
+
+    Without those it trusts a host at first sight, and then no other key of it.
+    """
+    known, strict = KNOWN_HOSTS, "accept-new"
+    if lines := os.environ.get("FETCH_KNOWN_HOSTS"):
+        known, strict = KNOWN_HOSTS.with_suffix(".given"), "yes"
+        known.write_text(f"{lines}\n")
+    options = ["-o", f"StrictHostKeyChecking={strict}", "-o", "BatchMode=yes"]
+    options += ["-o", f"UserKnownHostsFile={known}", "-o", f"ConnectTimeout={TIMEOUT}"]
     if os.environ.get("FETCH_KEY"):
         options += ["-i", os.environ["FETCH_KEY"], "-o", "IdentitiesOnly=yes"]
     os.environ["GIT_SSH_COMMAND"] = " ".join(["ssh", *options])
@@ -64,8 +82,11 @@ def clone(url: str, ref: str) -> str:
     """Bring the clone to a branch, a tag or a commit of a repository; return the commit."""
     use_ssh()
     url = without_login(url)
+    # A server that TLS has proved must not send git to one that anybody can play.
+    settings = ["protocol.http.allow=never"] if url.startswith("https:") else []
     if os.environ.get("FETCH_CHECK"):
-        listed = git("ls-remote", url, ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}").split()
+        names = [ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}"]
+        listed = git("ls-remote", url, *names, settings=settings).split()
         return listed[0] if listed else ref
     if not (REPOSITORY / "HEAD").exists() and not (REPOSITORY / ".git").exists():
         git("init", "--quiet", str(REPOSITORY))
@@ -76,22 +97,23 @@ def clone(url: str, ref: str) -> str:
         "+refs/tags/*:refs/tags/*",
         "+HEAD:refs/remotes/head",
     ]
-    git("fetch", "--quiet", "--force", "--prune", url, *every)
-    names = (
-        ["refs/remotes/head"]
-        if ref == "HEAD"
-        else [f"refs/remotes/origin/{ref}", f"refs/tags/{ref}", ref]
-    )
+    git("fetch", "--quiet", "--force", "--prune", url, *every, settings=settings)
+    names = [f"refs/remotes/origin/{ref}", f"refs/tags/{ref}", ref]
+    if ref == "HEAD":
+        names = ["refs/remotes/head"]
+    elif COMMIT.fullmatch(ref):  # a server must not give another commit by this name
+        names = [ref]
     for name in names:
         commit = git("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}", check=False).strip()
         if commit:
             break
     else:
-        git("fetch", "--quiet", url, ref)
+        git("fetch", "--quiet", url, ref, settings=settings)
         commit = git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
     git("checkout", "--quiet", "--force", "--detach", commit)
+    # Relative URLs of submodules start from this; an earlier version may have left a login in it.
+    git("config", "remote.origin.url", url)
     if Path(".gitmodules").exists():
-        git("config", "remote.origin.url", url)  # what relative URLs of submodules start from
         git("submodule", "--quiet", "sync", "--recursive")
         git("submodule", "--quiet", "update", "--init", "--recursive", "--force")
     return commit
@@ -111,10 +133,32 @@ def mirror(urls: list[str]) -> None:
         new.rename(path)
 
 
+class OnlyEncrypted(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect from HTTPS to what anybody on the way can change."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Return the next request.
+
+        Raises:
+            OSError: it would not be encrypted.
+        """
+        if req.type == "https" and not newurl.startswith("https:"):
+            raise OSError("the server redirects to an address without HTTPS")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def download(url: str, checksum: str) -> str:
     """Download an archive; return the digest of its content."""
     parts = urllib.parse.urlsplit(url)
-    opener = urllib.request.build_opener()
+    opener = urllib.request.build_opener(*([] if checksum else [OnlyEncrypted]))
     if "@" in parts.netloc:
         login, _, host = parts.netloc.rpartition("@")
         user, _, password = (urllib.parse.unquote(part) for part in login.partition(":"))
