@@ -16,6 +16,12 @@ from ansible_collections.clink.django_stack.plugins.module_utils import backups,
 from . import addresses, nginx_site, processes, settings
 
 Values = Mapping[str, Any]
+SERVER = r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"  # of a URL
+# What proves a source, whoever has sent it: a whole commit of git, or a digest of an archive.
+DIGESTS = {
+    "ref": "[0-9a-f]{40}|[0-9a-f]{64}",
+    "checksum": "(?i)sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})",
+}
 
 
 def _like(pattern: str) -> Callable[[object], bool]:
@@ -281,6 +287,16 @@ def source_has_values(values: Values) -> bool:
     return all(KINDS["given"](value) for value in values["app_source"].values())
 
 
+def source_is_protected(values: Values) -> bool:
+    """What comes without encryption has a digest and no login, or the source says `insecure`."""
+    source = values["app_source"]
+    place = str(source.get("git") or source.get("archive") or "")
+    if not place.startswith(("http://", "git://")) or nginx_site.is_true(source.get("insecure")):
+        return True
+    key = "ref" if source.get("git") else "checksum"
+    return "@" not in place.split("/")[2] and _like(DIGESTS[key])(source.get(key))
+
+
 def _part(pattern: str, key: str) -> Callable[[Values], bool]:
     """Return a test of one key of app_source, where it is given."""
     return lambda values: (
@@ -509,8 +525,8 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_source names one source": source_is_one,
     "app_source has no empty value": source_has_values,
     "app_source has a repository": _part(
-        r"((https?|ssh|git|git\+ssh|file)://|([A-Za-z0-9_.+-]+@)?([\w.-]+|\[[0-9A-Fa-f:.]+\]):(?!//)"
-        r"|/)\S*",
+        rf"(https?://([^\s/?#]*@)?{SERVER}|(git|(git\+)?ssh)://([^\s/?#:@]+@)?{SERVER})(/\S*)?"
+        r"|(file://|([A-Za-z0-9_.+-]+@)?([\w.-]+|\[[0-9A-Fa-f:.]+\]):(?!//)|/)\S*",
         "git",
     ),
     # git-check-ref-format(1)
@@ -519,9 +535,10 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     ),
     # tar finds out how an archive is compressed; the URL of one may have any name.
     "app_source has an archive": _part(
-        r"https?://[^\s/]+/\S*|(?![a-z+]+://).+\.(tar(\.(gz|xz|zst|bz2|lzma))?|tgz|txz|tbz2?)",
+        rf"https?://([^\s/?#]*@)?{SERVER}/\S*|(?![a-z+]+://).+\.(tar(\.(gz|xz|zst|bz2|lzma))?|tgz|txz|tbz2?)",
         "archive",
     ),
+    "app_source cannot be replaced on its way": source_is_protected,
     "app_source has a checksum": _part(
         r"(?i)(md5|sha1|sha224|sha256|sha384|sha512):[0-9a-f]+", "checksum"
     ),

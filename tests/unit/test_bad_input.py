@@ -39,6 +39,17 @@ BAD = {
         {"git": "https://example.com/x.git", "ref": "x.lock"},
         {"git": "https://example.com/x.git", "ref": "x/"},
         {"git": "ext::sh -c id"},
+        {"git": "ssh://git:password@example.com/x.git"},
+        {"git": "https://ada:pass#word@example.com/x.git"},
+        {"git": "http://example.com/x.git", "ref": "main"},
+        {"git": "git://example.com/x.git", "ref": "0123abc"},
+        {"git": "http://t0ken@example.com/x.git", "ref": "0" * 40},
+        {"git": "http://example.com/x.git", "insecure": "no"},
+        {"git": "https://example.com/x.git", "insecure": "perhaps"},
+        {"archive": "http://example.com/x.tar"},
+        {"archive": "http://example.com/x.tar", "checksum": "md5:" + "0" * 32},
+        {"archive": "http://example.com/x.tar", "checksum": "sha256:0f"},
+        {"archive": "http://t0ken@example.com/x.tar", "checksum": "sha256:" + "0" * 64},
         {"archive": "clinic.zip"},
         {"archive": "ftp://example.com/clinic.tar"},
         {"archive": "https://example.com"},
@@ -155,7 +166,8 @@ BAD = {
     "app_python": ["python3; id", "--python", "my python", 3.10, None, ["3.13"]],
     "app_requirements": [["../requirements.txt"], ["/etc/requirements.txt"], [{"file": "x"}]],
     "app_dependency_groups": [["--dev"], ["a b"], "production", [{"prod": 1}]],
-    "app_packages": [["--index-url=x"], ["one\ntwo"], {"x": 1}, "psycopg,redis", None],
+    "app_packages": [["--index-url=x"], ["one\ntwo"], {"x": 1}, "psycopg,redis", None,
+                     ["x @ git+https://t0ken@github.com/team/x.git"]],
     "app_apt_packages": [["libpq dev"], ["-o=x"], ["Libpq"], "gettext,libmagic1", [None]],
     "app_shared_directories": [
         ["media", "media/cache"], ["media", "media"], ["a/b", "a"], ["media", "./media/x"], ["."],
@@ -182,6 +194,10 @@ BAD = {
     "app_broker_password_fallbacks": [SECRET, ["short"], [SECRET + "\n"], None],
     "app_database_url": ["clinic", "postgresql://clinic:x y@host/clinic", None],
     "app_broker_url": ["redis", "redis://:x@host name/0", None],
+    "app_known_hosts": [
+        ["ssh-ed25519 AAAA"], ["github.com"], ["github.com ssh-ed25519 AAAA\nx"], None,
+        "github.com ssh-ed25519 AAAA", ["@revoked * ssh-rsa AAAA"],
+    ],
     "app_deploy_key": ["~/.ssh/id_ed25519", "ssh-ed25519 AAAA me@host"],
     "app_memory_percent": [0, 19, 101, "85%", "", [85]],
     "swap_file_mb": [-1, 65537, "1G", "", None, [1024]],
@@ -723,6 +739,25 @@ GOOD = {
         "app_source": {"archive": "https://example.com/v1.tar.gz", "checksum": "sha256:0f"}
     },
     "agent": {"app_source": {"git": "git@example.com:team/clinic.git", "agent": True}},
+    **{
+        f"without encryption {number}": {"app_source": source}
+        for number, source in enumerate(
+            [
+                {"git": "http://10.0.0.5:3000/x.git", "ref": "0" * 40},
+                {"git": "git://[fd00::5]/x.git", "insecure": True},
+                {"git": "http://ada:p%40ss@10.0.0.5/x.git", "insecure": "yes"},
+                {"archive": "http://10.0.0.5/x.tar", "checksum": "SHA256:" + "0F" * 32},
+                {"archive": "https://t0ken@example.com/x.tar"},
+            ]
+        )
+    },
+    "host keys": {
+        "app_known_hosts": [
+            "github.com,140.82.121.4 ssh-ed25519 AAAAC3Nz", "[example.com]:2222 ssh-rsa AAAA x@y",
+            "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ecdsa-sha2-nistp256 A+/=",
+        ],
+        "app_packages": ["x @ git+ssh://git@github.com/team/x.git", "y @ git+https://github.com/y@v1"],
+    },
     "deploying": {
         "app_deploy_key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
         "app_before_migrate": ["yarn build", {"tasks": "/srv/tasks.yml"}],
