@@ -31,6 +31,8 @@ CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\u200e\u200f\u2028-\u202
 COLOURS = re.compile(r"\x1b\[[0-9;:]{0,40}[mK]")
 # What is left of a secret: of a URL's user and password the user, of a setting its name.
 URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"]{0,100}):[^\s/@'\"]{1,300}@")
+# A token without a password, as in the URLs of git hosts.
+TOKEN = re.compile(r"(?i)\b((?:git\+)?https?://)[^\s/:@'\"]{1,300}:?@")
 SECRET = re.compile(
     r"(?i)\b(\w{0,60}(?:secret|password|passwd|token|api_?key|secret_?key|private_?key))"
     r"(['\"]?\s{0,3}(?:=|:(?!//))\s{0,3}['\"]?)(?!\*\*\*|None\b|True\b|False\b|os\.|env\b)"
@@ -63,7 +65,7 @@ MESSAGE = ("message", "msg", "event", "error", "exc_info", "exception", "traceba
 
 def without_secrets(text: str) -> str:
     """Return a text without the passwords of URLs and the values of secret settings."""
-    return SECRET.sub(r"\1\2***", URL.sub(r"\1:***@", text))
+    return SECRET.sub(r"\1\2***", URL.sub(r"\1:***@", TOKEN.sub(r"\1***@", text)))
 
 
 def _of_json(line: str) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils.checks import v
 NAMES = ("secret_key", "database_password", "broker_password", "backup_key")
 BACKUP_FILE = "/etc/django_stack/backup/restic.env"
 KNOWN = ".hosts"  # a directory with the digest of the secrets for each host that has them
+IGNORE = ".gitignore"  # a file that keeps the directory out of a repository around it
 MARK = ".exported"  # a file with the digest of the secrets that the last copy has
 NAME = re.compile(r"[a-z][a-z_]*(\.next|\.before)?\Z")
 
@@ -59,10 +61,19 @@ def write(directory: Path, secrets: Mapping[str, str]) -> list[str]:
             "the two, and move the directory away if its values are the wrong ones"
         )
     missing = sorted(set(secrets) - set(there))
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hide(directory)
     for name in missing:
         files.replace(directory / name, secrets[name] + "\n")
     return missing
+
+
+def hide(directory: Path) -> None:
+    """Make a directory of secrets if it is missing; keep it from others, and out of git."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The hosts of a run share the directory, and the first one makes the file.
+    with suppress(FileExistsError):
+        (directory / IGNORE).touch(mode=0o600, exist_ok=False)
+        (directory / IGNORE).write_text("# Generated secrets stay on this machine.\n*\n")
 
 
 def _vault(password: str) -> VaultLib:

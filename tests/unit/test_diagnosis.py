@@ -345,6 +345,8 @@ def test_an_unknown_cause_leaves_the_hint_of_the_step(text):
          "postgresql://shop:***@10.0.0.5/shop"),
         ("redis://:s3cr3t-pw@127.0.0.1:6379/0 is away", "s3cr3t-pw", "redis://:***@127.0.0.1"),
         ("fetching https://token:s3cr3t-pw@pypi.example/simple", "s3cr3t-pw", "pypi.example"),
+        ("cannot access 'https://s3cr3t-pw@git.example/x.git/'", "s3cr3t-pw", "git.example/x.git"),
+        ("git+https://s3cr3t-pw:@git.example/x.git", "s3cr3t-pw", "git+https://***@git.example"),
         ("environ({'SECRET_KEY': 's3cr3t-pw', 'A': '1'})", "s3cr3t-pw", "'A': '1'"),
         ("EMAIL_HOST_PASSWORD=s3cr3t-pw HOME=/x", "s3cr3t-pw", "HOME=/x"),
         ('{"message": "login", "api_key": "s3cr3t-pw"}', "s3cr3t-pw", "login"),

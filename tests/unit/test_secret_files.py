@@ -91,6 +91,26 @@ def test_the_password_of_another_server_is_not_generated():
     assert secret_files.of_host(environment, "") == {}
 
 
+def test_git_leaves_the_secrets_out(tmp_path):
+    """In a repository of the operator's own, too, and where an earlier version made them."""
+    directory = tmp_path / "inventories" / ".secrets" / "production" / "clinic"
+    secret_files.write(directory, SECRETS)
+    assert directory.stat().st_mode & 0o777 == 0o700
+    git = ["git", "-C", str(tmp_path), "-c", "status.showUntrackedFiles=all"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+
+    def staged():
+        subprocess.run([*git, "add", "."], check=True)
+        return subprocess.check_output([*git, "ls-files"], text=True).split()
+
+    assert staged() == []
+    (directory / secret_files.IGNORE).unlink()
+    secret_files.hide(directory)
+    secret_files.hide(directory)
+    assert staged() == []
+    assert secret_files.read(directory) == SECRETS
+
+
 def test_a_new_control_machine_gets_the_secrets_of_the_copy(directory, tmp_path):
     """The playbook does not generate others before it imports them."""
     secret_files.export(directory, tmp_path / "copy.vault", PASSWORD)
@@ -147,6 +167,15 @@ def told(checker, tmp_path):
         return message
 
     return check
+
+
+@pytest.mark.parametrize("local", [{}, LOCAL])
+def test_a_check_keeps_the_secrets_out_of_git(told, tmp_path, local):
+    if local:
+        secret_files.write(tmp_path / "secrets", local)
+        (tmp_path / "secrets" / secret_files.IGNORE).unlink()
+    assert told({}, {}) == ""
+    assert (tmp_path / "secrets" / secret_files.IGNORE).is_file()
 
 
 def test_a_checkout_without_secrets_does_not_replace_those_of_a_host(told, tmp_path):

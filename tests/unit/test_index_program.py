@@ -1,0 +1,74 @@
+"""A program of the package index is installed without showing the password of the index."""
+
+import json
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.clink.django_stack.plugins.modules import index_program
+
+VARIABLES = {"UV_INDEX_PRIVATE_PASSWORD": "index-password-of-the-tests", "PIP_RETRIES": 1}
+
+
+class Ended(Exception):
+    """The module has ended; with what it returns."""
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Give a function that runs the module; `run.commands` has what it ran, with variables."""
+
+    def end(module, **told):
+        raise Ended(told)
+
+    def command(module, words, environ_update):
+        call.commands.append((words, environ_update))
+        return (1, "", call.fails) if call.fails and "install" in words else (0, "", "")
+
+    def call(check=False):
+        given = {
+            "program": str(tmp_path / "uv" / "bin" / "uv"), "packages": ["uv==0.13.9"],
+            "variables": json.dumps(VARIABLES), "_ansible_check_mode": check,
+        }  # fmt: skip
+        monkeypatch.setattr(
+            basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
+        )
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+        with pytest.raises(Ended) as told:
+            index_program.main()
+        return told.value.args[0]
+
+    monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
+    monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
+    monkeypatch.setattr(basic.AnsibleModule, "run_command", command)
+    monkeypatch.setattr(
+        basic.AnsibleModule, "log", lambda module, text, **_: call.logged.append(text)
+    )
+    call.commands, call.logged, call.fails = [], [], ""
+    return call
+
+
+def test_the_variables_reach_pip_by_its_environment_alone(run, tmp_path):
+    assert run() == {"changed": True}
+    place = tmp_path / "uv"
+    assert [words[:3] for words, _ in run.commands] == [
+        ["/usr/bin/python3", "-m", "venv"],
+        [f"{place}/bin/pip", "install", "--quiet"],
+    ]
+    assert run.commands[1][0][-1] == "uv==0.13.9"
+    assert [given for _, given in run.commands] == [VARIABLES | {"PIP_RETRIES": "1"}] * 2
+    shown = json.dumps([run.logged, [words for words, _ in run.commands]])
+    assert run.logged and "index-password-of-the-tests" not in shown
+
+
+def test_nothing_is_run_for_a_program_that_is_there_or_in_check_mode(run, tmp_path):
+    assert run(check=True) == {"changed": True}
+    (tmp_path / "uv" / "bin").mkdir(parents=True)
+    (tmp_path / "uv" / "bin" / "uv").touch()
+    assert run() == {"changed": False}
+    assert not run.commands
+
+
+def test_a_failure_is_told_without_the_login_of_an_index(run):
+    run.fails = "no answer of https://t0ken@index.example.com/simple"
+    told = run()["msg"]
+    assert "ended with 1: no answer of https://***@index.example.com" in told
