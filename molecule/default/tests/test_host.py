@@ -34,7 +34,8 @@ def secrets(environment):
     passwords = re.findall(
         r"://[^:/]*:([^@]+)@", values["DATABASE_URL"] + " " + values["REDIS_URL"]
     )
-    return [values["SECRET_KEY"], *passwords, values["WHATSAPP_API_TOKEN"]]
+    shown = values["WHATSAPP_API_TOKEN"], "index-password-of-the-tests"
+    return [values["SECRET_KEY"], *passwords, *shown]
 
 
 def reachable(address, port):
@@ -126,6 +127,10 @@ def test_only_root_and_the_application_read_the_environment(host, name):
     assert (file.user, file.group, file.mode) == ("root", APP, 0o640)
     assert host.run(f"runuser -u {APP} -- cat {file.path}").succeeded
     assert host.run(f"runuser -u www-data -- cat {file.path}").failed
+
+
+def test_no_environment_is_left_that_nothing_uses(host):
+    assert not host.check_output(f"find /etc/{APP} -name '*.next' -o -name '*.previous'")
 
 
 def test_the_code_is_not_the_services_to_write(host):

@@ -11,6 +11,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ BROKEN = ["no-import", "no-migration", "no-health", "no-requirements", "no-such-
 PAUSE = 700
 AT_ONCE = 15  # s within which a run that may not begin says so
 TASKS = 500
+TOKEN = "token-of-the-tests"  # of a repository's URL
 # Tasks of a deploy, of which the second one and the last one take seconds.
 LOCK = "deploy | Lock the releases and fetch the source"
 BUILD = "deploy | Build the release, test it beside the live one, and activate it"
@@ -470,9 +472,9 @@ def test_a_forwarded_agent_opens_the_repository(site, number, agent):
     assert site.number() == number
 
 
-@pytest.fixture(params=["file", "URL"])
-def archive(host, request, number, tmp_path):
-    """An archive of a release: on the control machine, or where the droplet can download it."""
+@pytest.fixture(params=["file", "URL", "token"])
+def other_source(host, request, number, tmp_path):
+    """An archive on the control machine or at a URL, or a repository that a token opens."""
     host.check_output(
         f"mkdir -p /srv/archives && git --git-dir={REPOSITORY} archive --prefix=clinic-1.0/ "
         f"--output=/srv/archives/clinic.tar.gz good-{number}"
@@ -481,20 +483,33 @@ def archive(host, request, number, tmp_path):
         path = tmp_path / "clinic.tar.gz"
         text = host.check_output("base64 /srv/archives/clinic.tar.gz")
         path.write_bytes(base64.b64decode(text))
-        yield path
+        yield {"archive": str(path)}
     else:
-        server = "python3 -m http.server 8099 --bind 127.0.0.1 --directory /srv/archives"
+        host.check_output(f"git --git-dir={REPOSITORY} update-server-info")
+        server = "python3 -m http.server 8099 --bind 127.0.0.1 --directory /srv"
         host.check_output(f"systemd-run --unit=archives {server}")
         eventually(lambda: host.socket("tcp://127.0.0.1:8099").is_listening)
-        yield "http://127.0.0.1:8099/clinic.tar.gz"
+        url, digest = "127.0.0.1:8099", host.file("/srv/archives/clinic.tar.gz").sha256sum
+        name = Path(REPOSITORY).name
+        yield {
+            "URL": {
+                "archive": f"http://{url}/archives/clinic.tar.gz", "checksum": f"sha256:{digest}",
+            },
+            "token": {
+                "git": f"http://{TOKEN}@{url}/{name}", "ref": f"good-{number}", "insecure": True,
+            },
+        }[request.param]  # fmt: skip
         host.check_output("systemctl stop archives")
 
 
-def test_an_archive_is_deployed(site, number, archive):
-    given = values(app_source={"archive": str(archive)})
+def test_another_source_is_deployed(host, site, number, other_source):
+    given = values(app_source=other_source)
     done(playbook(given, book=DEPLOY))
     assert site.number() == number
     assert changed(done(playbook(given, book=DEPLOY))) == ["0"]
+    config = f"/var/cache/{APP}-build/source/repository/.git/config"
+    shown = host.check_output(f"journalctl --no-pager --since=-10min; cat {config}")
+    assert TOKEN not in shown
 
 
 # --- What is kept ---------------------------------------------------------------------------------
