@@ -23,7 +23,7 @@ HINTS: dict[str, tuple[bool, str]] = {
         False,
         "app_source: git should be a repository that this host can read, and ref a branch, "
         "a tag or a commit of it. A private one needs app_deploy_key, which site.yml "
-        "installs, or agent: true.",
+        "installs, or agent: true. app_known_hosts, where given, should have the key of its host.",
     ),
     "download": (
         False,
@@ -49,7 +49,8 @@ HINTS: dict[str, tuple[bool, str]] = {
     "repositories": (
         False,
         "The project's list has packages in Git repositories that this host cannot read. "
-        "app_deploy_key, which site.yml installs, or app_source: agent should open those by SSH.",
+        "app_deploy_key, which site.yml installs, or app_source: agent should open those by SSH; "
+        "app_known_hosts, where given, should have the keys of their hosts.",
     ),
     "packages": (
         True,
