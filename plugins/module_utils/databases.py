@@ -230,7 +230,8 @@ def preloaded(
     """Return settings of PostgreSQL with what the extensions of its databases need.
 
     The libraries of shared_preload_libraries are added to those of the settings. pg_cron works in
-    one database.
+    one database. pg_stat_statements keeps the values of utility statements, such as the DECLARE of
+    a server-side cursor, so it leaves them out.
     """
     given = settings.get("shared_preload_libraries") or ""
     words = given if isinstance(given, (list, tuple)) else str(given).split(",")
@@ -241,6 +242,8 @@ def preloaded(
             libraries += PRELOADED.get(extension, [])
             if extension == "pg_cron":
                 more.setdefault("cron.database_name", name)
+    if "pg_stat_statements" in libraries:
+        more["pg_stat_statements.track_utility"] = "off"
     if libraries:
         settings = {**settings, "shared_preload_libraries": ",".join(dict.fromkeys(libraries))}
     return {**more, **settings}

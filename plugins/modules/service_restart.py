@@ -24,6 +24,11 @@ options:
     type: str
     choices: [restart, reload]
     default: restart
+  postgresql_port:
+    description:
+      - Of a cluster of PostgreSQL, its port. The module then reloads the unit, and restarts it only
+        if the unit was changed since its start, or if a setting needs a restart.
+    type: int
 author:
   - The engineers of django_stack
 attributes:
@@ -35,11 +40,17 @@ EXAMPLES = r"""
 - name: Restart Redis
   clink.django_stack.service_restart:
     name: redis-server.service
+
+- name: Apply the settings of PostgreSQL
+  clink.django_stack.service_restart:
+    name: postgresql@17-main.service
+    postgresql_port: 5432
 """
 
 RETURN = r"""
 """
 
+import os
 import time
 
 from ansible_collections.clink.django_stack.plugins.module_utils import (
@@ -51,6 +62,8 @@ from ansible_collections.clink.django_stack.plugins.module_utils import (
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 FORKS = ("notify", "notify-reload", "forking", "dbus")  # types whose start says that they work
+PENDING = "SELECT name FROM pg_settings WHERE pending_restart"
+ANSWER = 20.0  # seconds for PostgreSQL
 MOMENT = 2.0  # seconds for which a service of another type is watched
 
 
@@ -74,6 +87,30 @@ def restart(name: str, verb: str) -> str:
     return staying.reason(name, wrong[name]) if wrong else ""
 
 
+def reload_suffices(name: str, port: int) -> bool:
+    """Reload the unit of a cluster of PostgreSQL, and return whether all settings are in force.
+
+    Args:
+        name: the unit.
+        port: of the cluster.
+
+    Raises:
+        UnitError: systemctl fails.
+    """
+    units.systemctl("daemon-reload")
+    told = units.show(name, "ActiveState", "ActiveEnterTimestamp", "DropInPaths", "FragmentPath")
+    paths = [told.get("FragmentPath", ""), *told.get("DropInPaths", "").split()]
+    since = units.moment(told.get("ActiveEnterTimestamp", ""))
+    if told.get("ActiveState") != "active" or not since:
+        return False
+    if any(os.path.exists(path) and os.stat(path).st_mtime > since for path in paths):
+        return False
+    if units.systemctl("reload", name, limit=units.STARTING).code:
+        return False
+    waiting = units.run(units.psql(port, f"--command={PENDING}"), ANSWER)
+    return not waiting.code and not waiting.output.strip()
+
+
 def main() -> None:
     """Run the module."""
     module = new_module(
@@ -81,13 +118,17 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "reader": {"type": "str"},
             "verb": {"type": "str", "choices": ["restart", "reload"], "default": "restart"},
+            "postgresql_port": {"type": "int"},
         },
         supports_check_mode=True,
     )
     name, verb = module.params["name"], module.params["verb"]
     if module.check_mode:
         module.exit_json(changed=True)
+    port = module.params["postgresql_port"]
     try:
+        if port and reload_suffices(name, port):
+            module.exit_json(changed=True)
         wrong = restart(name, verb)
         if wrong:
             back = kept_files.recover([module.params["reader"] or name], verb)

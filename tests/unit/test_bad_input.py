@@ -518,6 +518,7 @@ BAD = {
     "app_maintenance_file": ["maintenance", "/var/../x", ""],
     "nginx_maintenance_file": ["maintenance", "/var/my file", "/x;", None],
     "postgresql_archive_command": ["one\ntwo", None, ["cp"]],
+    "postgresql_log_days": [0, "30 days", 4000, None],
     "postgresql_archive_timeout": [0, "60s", None],
     "backup_name": [ABSENT, "", "My Clinic", "../x", "x\n", None],
     "backup_key": [ABSENT, "", "short", f"{SECRET} x", f"{SECRET}\n", None],

@@ -34,6 +34,7 @@ SHOP = {
 # Values of variables that site.yml sets: they are used, alone or beside those of site.yml.
 IN_FORCE = {
     "postgresql_archive_timeout": 90,
+    "postgresql_log_days": 7,
     "postgresql_databases": {
         "wiki": {"owner": "wiki", "password": SECRET}, "shop": {"attributes": ["CREATEDB"]},
     },

@@ -272,9 +272,9 @@ def test_every_file_has_a_reader(rendered):
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "monitor/on-failure.conf",
         "nginx/connections.nft", "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf",
-        "nginx/site.conf",
-        "postgresql/drop-in.conf", "postgresql/postgresql.conf", "processes/process.service",
-        "processes/process.timer", "redis/drop-in.conf",
+        "nginx/site.conf", "postgresql/drop-in.conf", "postgresql/logrotate",
+        "postgresql/postgresql.conf", "processes/process.service", "processes/process.timer",
+        "redis/drop-in.conf",
         "rabbitmq/drop-in.conf", "rabbitmq/epmd.conf", "rabbitmq/rabbitmq-env.conf",
         "rabbitmq/rabbitmq.conf", "redis/redis.conf", "sshd/sshd.conf", "swap/swapfile.swap",
     }  # fmt: skip
@@ -946,6 +946,16 @@ def test_the_other_keys_are_separated_by_commas(rendered):
 def test_postgresql_settings_are_quoted(texts):
     for text in texts["postgresql/postgresql.conf"].splitlines():
         assert text.startswith("#") or re.fullmatch(r"[a-z_.]+ = '([^']|'')*'", text), text
+
+
+def test_the_log_of_postgresql_has_no_statements_unless_you_say_so(rendered):
+    lines = rendered["example"]["postgresql/postgresql.conf"].splitlines()
+    assert {
+        "log_statement = 'none'", "log_min_duration_statement = '-1'",
+        "log_min_error_statement = 'panic'", "log_error_verbosity = 'terse'",
+        "log_parameter_max_length = '0'", "log_connections = 'on'",
+    } <= set(lines)  # fmt: skip
+    assert "log_statement = 'ddl'" in rendered["nasty"]["postgresql/postgresql.conf"].splitlines()
 
 
 def test_redis_settings_are_one_line_each(rendered, host):

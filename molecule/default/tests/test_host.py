@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,21 @@ def test_the_database_has_its_extensions_and_its_collation(host, environment):
     assert ask(words) == ["arm", "Ärmel", "Arzt", "Zoe"]
     # A migration may ask for what is there, as the role of the application.
     ask("CREATE EXTENSION IF NOT EXISTS hypopg")
+
+
+def test_the_log_of_postgresql_has_connections_and_no_values(host, environment):
+    url = environment("gunicorn")["DATABASE_URL"]
+    marker = f"patient-{time.time_ns()}"
+    for query in (
+        f"SELECT '{marker}', pg_sleep(1.1)",
+        f"SELECT '{marker}'::int",
+        f"DO $$ BEGIN RAISE WARNING '{marker}'; END $$",
+        f"CREATE TEMP TABLE t (name text UNIQUE); INSERT INTO t VALUES ('{marker}'), ('{marker}')",
+    ):
+        host.run("PGAPPNAME=check-of-the-log psql %s -c %s", url, query)
+    logs = "cat /var/log/postgresql/*.log"
+    assert "check-of-the-log" in host.check_output(logs)
+    assert marker not in host.check_output(logs)
 
 
 def test_redis_wants_the_password(host, environment):

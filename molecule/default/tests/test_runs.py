@@ -102,5 +102,5 @@ def test_the_next_run_repairs_it(host, request, answers):
     repaired = request.getfixturevalue("repaired")
     assert repaired.returncode == 0, repaired.stdout + repaired.stderr
     assert "Restart gunicorn" in repaired.stdout  # what the run that was cut off had left undone
-    assert "Restart PostgreSQL" not in repaired.stdout
+    assert "settings of PostgreSQL" not in repaired.stdout
     assert answers()[0] == 200
