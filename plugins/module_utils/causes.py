@@ -644,6 +644,11 @@ SERVICES = (
         " host in, and app_broker name its host and port.",
     ),
     Cause(
+        r"no permissions to run the '(?P<command>[a-z0-9_.|-]+)' command",
+        "The user of Redis may not run $command. If the project needs it, write redis_commands: "
+        "['$command'] and run site.yml.",
+    ),
+    Cause(
         r"invalid username-password pair|WRONGPASS|NOAUTH|Authentication required\.?$|NOPERM",
         "Redis refuses the user or the password. The settings should read CELERY_BROKER_URL and "
         "REDIS_URL, which have them.",

@@ -403,6 +403,7 @@ BAD = {
     "redis_port": [0, 70000, "6379x", "", None, True, "\u0666\u0663\u0667\u0669", -1, [6379]],
     "redis_password": [ABSENT, "", "short", f"{SECRET} {SECRET}", f"{SECRET}\n", None],
     "redis_password_fallbacks": [SECRET, ["short"], [f"{SECRET} x"], None],
+    "redis_commands": ["sort", ["SORT x"], ["+sort"], ["a\nb"], None],
     "redis_users": [{"exporter": "on\nuser x"}, {"exporter": ""}, ["x"], None],
     "redis_bind": [
         ["999.1.1.1"], ["[::1]"], ["--::1"], ["1.2.3"], "127.0.0.1,::1", None, [], ["local host"],

@@ -236,6 +236,8 @@ def test_a_path_below_a_release_names_the_shared_directories(path, directory, to
         ("redis.exceptions.ConnectionError: Error 111 connecting to 10.0.0.9:6379. Connection "
          "refused.", "Redis does not answer at 10.0.0.9"),
         ("NOAUTH Authentication required.", "Redis refuses"),
+        ("redis.exceptions.NoPermissionError: this user has no permissions to run the 'config|get' "
+         "command", "redis_commands: ['config|get']"),
         ("app_broker: amqp://guest:**@localhost:5672// does not answer: OperationalError('[Errno "
          "111] Connection refused')", "Celery uses its default broker"),
         ("amqp.exceptions.AccessRefused: (0, 0): (403) ACCESS_REFUSED - Login was refused",

@@ -279,8 +279,21 @@ def test_redis_wants_the_password(host, environment):
     password = re.search(r":([^:@]+)@", environment("gunicorn")["REDIS_URL"])[1]
     client = f"REDISCLI_AUTH={password} redis-cli"
     assert host.run(f"{client} ping").stdout.strip() == "PONG"
-    told = host.run(f"{client} config get maxmemory-policy").stdout
-    assert told.split() == ["maxmemory-policy", "noeviction"]
+    for command in (
+        "flushall", "save", "config set maxmemory 1", "config get dir", "replicaof no one",
+        "acl setuser x", "shutdown", "debug sleep 0", "module list", "monitor", "client list",
+    ):  # fmt: skip
+        told = host.run(f"{client} {command}")
+        assert re.search("NOPERM|DEBUG command not allowed", told.stdout + told.stderr), command
+
+
+def test_root_of_the_host_administers_redis(host):
+    file = "/etc/django_stack/redis-root-password"
+    assert host.file(file).mode == 0o600
+    told = host.run(
+        f"REDISCLI_AUTH=$(cat {file}) redis-cli --user root config get maxmemory-policy"
+    )
+    assert told.stdout.split() == ["maxmemory-policy", "noeviction"]
 
 
 def test_each_authority_of_the_control_machine_is_there(host):
