@@ -120,6 +120,20 @@ def create(name: str, owner: str, collation: str) -> str:
     )
 
 
+def private(name: str, users: Iterable[str] = ()) -> list[str]:
+    """Return the statements by which only certain roles can connect to a database.
+
+    The owner and superusers always can.
+
+    Args:
+        name: of the database.
+        users: roles that go on to connect to it.
+    """
+    place = identifier(name)
+    allowed = [f"GRANT CONNECT ON DATABASE {place} TO {identifier(user)}" for user in users]
+    return [*allowed, f"REVOKE CONNECT ON DATABASE {place} FROM PUBLIC"]
+
+
 def refuse_another_collation(name: str, collation: str, row: Mapping[str, Any]) -> None:
     """Compare the collation of a description with that of a database that is there.
 

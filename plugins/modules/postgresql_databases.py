@@ -10,6 +10,9 @@ description:
     and fails if an extension has no package, or if a database is there with another collation.
   - With O(state=present) the databases are created, with their owners, which must exist, and their
     extensions. Existing databases keep their collation and all their extensions.
+  - Only the owner, superusers, and the roles that have rights in it can then connect to such a
+    database. On a cluster that nobody else has used before, only superusers and the members of
+    C(pg_monitor) can connect to V(postgres), and only superusers to V(template1).
 options:
   databases:
     description: The databases by their names, each a dictionary of owner, extensions and collation.
@@ -68,7 +71,21 @@ from ansible_collections.clink.django_stack.plugins.module_utils import database
 from ansible_collections.clink.django_stack.plugins.module_utils.databases import DatabaseError
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
-ROWS = "select row_to_json(d) from (select *, pg_get_userbyid(datdba) as owner from pg_database) d"
+ROWS = (
+    "select row_to_json(d) from (select *, pg_get_userbyid(datdba) as owner,"
+    " has_database_privilege('public', oid, 'CONNECT') as public from pg_database) d"
+)
+# Roles that own something in a database, or that somebody has given rights there.
+USERS = (
+    "select distinct pg_get_userbyid(role) from ("
+    "select relowner as role from pg_class union select nspowner from pg_namespace"
+    " union select (aclexplode(relacl)).grantee from pg_class"
+    " union select (aclexplode(nspacl)).grantee from pg_namespace"
+    ") as roles where role >= 16384 order by 1"
+)
+# Databases of each cluster, and the roles that have to connect to them.
+COMMON = {"postgres": ["pg_monitor"], "template1": []}
+SERVICE = "postgresql.service"  # as the take-over of a cluster remembers it
 
 
 class Server:
@@ -176,7 +193,26 @@ def statements(server: Server, wanted: dict[str, Any]) -> list[tuple[str, str]]:
                 # CASCADE creates what the extension depends on.
                 create = "CREATE EXTENSION IF NOT EXISTS {} CASCADE"
                 found.append((name, create.format(databases.identifier(extension))))
-    return found
+    return found + closings(server, wanted, rows)
+
+
+def closings(server: Server, wanted: dict[str, Any], rows: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the statements that keep other roles out of databases, each with the database for it.
+
+    PostgreSQL lets each role connect to each database. The databases of others stay as they are.
+    """
+    users: dict[str, list[str]] = {}
+    if not (units.TAKEN_OVER / SERVICE).exists():
+        users = {name: roles for name, roles in COMMON.items() if name in rows}
+    for name, each in wanted.items():
+        there = server.sql(USERS, name) if name in rows and rows[name].get("public") else []
+        users[name] = [role for role in there if role != each["owner"]]
+    return [
+        ("postgres", statement)
+        for name, roles in users.items()
+        if name not in rows or rows[name].get("public")
+        for statement in databases.private(name, roles)
+    ]
 
 
 def main() -> None:

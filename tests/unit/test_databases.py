@@ -151,6 +151,7 @@ def run(monkeypatch, tmp_path):
     (tmp_path / "psql").touch()
     rows = [{"datname": "postgres", "owner": "postgres", "datcollate": "C.UTF-8"}]
     rows.append({"datname": "wiki", "owner": "wiki", "datcollate": "C.UTF-8"})
+    monkeypatch.setattr(postgresql_databases.units, "TAKEN_OVER", tmp_path / "taken_over")
 
     def command(module, words, **_):
         if words[0] == "apt-cache":
@@ -165,6 +166,8 @@ def run(monkeypatch, tmp_path):
             return 0, "de-DE-x-icu\nund-x-icu", ""
         if "pg_extension" in statement:
             return 0, "plpgsql\nhstore", ""
+        if "aclexplode" in statement:
+            return 0, "reports\nwiki", ""
         if statement != "select":
             run.done.append(f"{database}: {statement}")
         return 0, "", ""
@@ -185,7 +188,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
     monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
     run = call
-    run.done, run.answers = [], True
+    run.done, run.answers, run.rows, run.taken_over = [], True, rows, tmp_path / "taken_over"
     return run
 
 
@@ -199,9 +202,37 @@ def test_what_is_missing_is_created_once(run):
     assert run.done == [
         "postgres: " + databases.create("clinic", "ada", ""),
         'clinic: CREATE EXTENSION IF NOT EXISTS "uuid-ossp" CASCADE',
+        'postgres: REVOKE CONNECT ON DATABASE "clinic" FROM PUBLIC',
     ]
     run.done.clear()
     assert run({"wiki": database(extensions=["hstore"])}) == {"changed": False, "changes": []}
+
+
+CLOSED = [
+    'postgres: GRANT CONNECT ON DATABASE "wiki" TO "reports"',
+    'postgres: REVOKE CONNECT ON DATABASE "wiki" FROM PUBLIC',
+]
+
+
+def test_only_roles_with_rights_connect_to_an_existing_database(run):
+    for row in run.rows:
+        row["public"] = True
+    assert run({"wiki": database()}, check=True)["changed"] is True
+    run({"wiki": database()})
+    assert run.done == [
+        'postgres: GRANT CONNECT ON DATABASE "postgres" TO "pg_monitor"',
+        'postgres: REVOKE CONNECT ON DATABASE "postgres" FROM PUBLIC',
+        *CLOSED,
+    ]
+
+
+def test_the_common_databases_of_a_cluster_that_others_use_stay_open(run):
+    for row in run.rows:
+        row["public"] = True
+    run.taken_over.mkdir()
+    (run.taken_over / "postgresql.service").touch()
+    run({"wiki": database()})
+    assert run.done == CLOSED
 
 
 def test_check_mode_creates_nothing(run):

@@ -259,6 +259,13 @@ def test_the_database_has_its_extensions_and_its_collation(host, environment):
     ask("CREATE EXTENSION IF NOT EXISTS hypopg")
 
 
+def test_the_application_connects_to_its_own_database_only(host, environment):
+    url = environment("gunicorn")["DATABASE_URL"]
+    for other in ("postgres", "template1"):
+        told = host.run("psql %s -tAc 'SELECT 1'", re.sub(r"/[^/?]+(\?|$)", rf"/{other}\1", url))
+        assert "permission denied for database" in told.stderr
+
+
 def test_the_log_of_postgresql_has_connections_and_no_values(host, environment):
     url = environment("gunicorn")["DATABASE_URL"]
     marker = f"patient-{time.time_ns()}"
