@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from types import ModuleType
+from typing import Any
 
 idna: ModuleType | None
 try:
@@ -250,11 +251,13 @@ def networks_without(networks: Iterable[str], without: Iterable[str]) -> list[st
             there = NAT64[int(hole.network_address)]
             behind = ipaddress.ip_network(f"{there}/{96 + hole.prefixlen}")
             left = [part for each in left for part in _outside(each, behind)]
-    versions = ([each for each in left if each.version == version] for version in (4, 6))
+    versions: list[list[Any]] = [
+        [each for each in left if each.version == version] for version in (4, 6)
+    ]
     return [str(each) for group in versions for each in ipaddress.collapse_addresses(group)]
 
 
-def _outside(network: Network, hole: Network) -> list[Network]:
+def _outside(network: Any, hole: Any) -> list[Any]:  # noqa: ANN401 - both of one version
     if network.version != hole.version or not network.overlaps(hole):
         return [network]
     return [] if network.subnet_of(hole) else list(network.address_exclude(hole))
