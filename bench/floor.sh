@@ -136,7 +136,10 @@ maintenance_work_mem = '$(size $((ram / 16)) 32 1024)MB'
 work_mem = '$(size $((ram / 256)) 4 64)MB'
 random_page_cost = 1.1
 wal_compression = 'on'
-log_min_duration_statement = '1s'
+log_min_error_statement = 'panic'
+log_error_verbosity = 'terse'
+log_connections = 'on'
+log_disconnections = 'on'
 END
 put 644 root:root /etc/systemd/system/postgresql@.service.d/$app.conf \
     "postgresql@$pg-main.service" <<<"$comeback"
