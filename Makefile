@@ -95,6 +95,10 @@ requirements: $(STAMP) ## Compile requirements-dev.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--output-file requirements-dev.txt
+	@awk '/^[^ ]/ { mine = /^uv==/ } mine' requirements-dev.txt >roles/app/files/uv.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--output-file roles/certbot/files/certbot.txt roles/certbot/files/certbot.in
 
 clean: demo-clean ## Remove the demo, .venv, .cache and build
 	@rm -rf .venv .cache build

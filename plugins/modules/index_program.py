@@ -20,6 +20,12 @@ options:
     type: list
     elements: str
     required: true
+  hashes:
+    description:
+      - The text of a requirements file with hashes. If it has all packages in these versions, pip
+        installs the whole file and accepts nothing else. Otherwise the module warns.
+    type: str
+    default: ""
   variables:
     description:
       - The environment of pip, as JSON. Of a dictionary Ansible would take each value for a secret,
@@ -38,6 +44,7 @@ EXAMPLES = r"""
   clink.django_stack.index_program:
     program: /opt/uv/0.13.9/bin/uv
     packages: [uv==0.13.9]
+    hashes: "{{ lookup('ansible.builtin.file', 'uv.txt') }}"
     variables: "{{ app_install_environment | to_json }}"
 """
 
@@ -47,10 +54,16 @@ RETURN = r"""
 import json
 from pathlib import Path
 
-from ansible_collections.clink.django_stack.plugins.module_utils import diagnosis
+from ansible_collections.clink.django_stack.plugins.module_utils import diagnosis, files
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 PYTHON = "/usr/bin/python3"
+
+
+def pinned(hashes: str) -> set[str]:
+    """Return the packages with their versions that a requirements file has, as "uv==0.13.9"."""
+    lines = [line for line in hashes.splitlines() if line[:1].strip(" #")]
+    return {line.split()[0] for line in lines}
 
 
 def main() -> None:
@@ -59,6 +72,7 @@ def main() -> None:
         argument_spec={
             "program": {"type": "path", "required": True},
             "packages": {"type": "list", "elements": "str", "required": True},
+            "hashes": {"type": "str", "default": ""},
             "variables": {"type": "str", "no_log": True, "default": "{}"},
         },
         supports_check_mode=True,
@@ -70,7 +84,14 @@ def main() -> None:
     given = json.loads(module.params["variables"])
     variables = {name: str(value) for name, value in given.items()}
     pip = [str(place / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-    for command in [PYTHON, "-m", "venv", str(place)], [*pip, *module.params["packages"]]:
+    wanted = module.params["packages"]
+    if set(wanted) <= pinned(module.params["hashes"]):
+        listed = place / "requirements.txt"
+        files.replace(listed, module.params["hashes"], 0o644)
+        wanted = ["--require-hashes", "--requirement", str(listed)]
+    else:
+        module.warn(f"No hash is known of {', '.join(wanted)}: the package index is trusted.")
+    for command in [PYTHON, "-m", "venv", str(place)], [*pip, *wanted]:
         code, output, errors = module.run_command(command, environ_update=variables)
         if code:
             told = diagnosis.without_secrets(f"{output}\n{errors}".strip())

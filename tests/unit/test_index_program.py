@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import yaml
 from ansible.module_utils import basic
 from ansible_collections.clink.django_stack.plugins.modules import index_program
+from conftest import ROOT
 
 VARIABLES = {"UV_INDEX_PRIVATE_PASSWORD": "index-password-of-the-tests", "PIP_RETRIES": 1}
 
@@ -24,10 +26,10 @@ def run(monkeypatch, tmp_path):
         call.commands.append((words, environ_update))
         return (1, "", call.fails) if call.fails and "install" in words else (0, "", "")
 
-    def call(check=False):
+    def call(check=False, **more):
         given = {
             "program": str(tmp_path / "uv" / "bin" / "uv"), "packages": ["uv==0.13.9"],
-            "variables": json.dumps(VARIABLES), "_ansible_check_mode": check,
+            "variables": json.dumps(VARIABLES), "_ansible_check_mode": check, **more,
         }  # fmt: skip
         monkeypatch.setattr(
             basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
@@ -58,6 +60,26 @@ def test_the_variables_reach_pip_by_its_environment_alone(run, tmp_path):
     assert [given for _, given in run.commands] == [VARIABLES | {"PIP_RETRIES": "1"}] * 2
     shown = json.dumps([run.logged, [words for words, _ in run.commands]])
     assert run.logged and "index-password-of-the-tests" not in shown
+
+
+def test_pip_verifies_the_hashes_of_versions_that_are_known(run, tmp_path):
+    for role, package in (("app/files/uv.txt", "uv"), ("certbot/files/certbot.txt", "certbot")):
+        hashes = (ROOT / "roles" / role).read_text()
+        (pin,) = [each for each in index_program.pinned(hashes) if each.startswith(f"{package}==")]
+        run(packages=[pin], hashes=hashes)
+        listed = tmp_path / "uv" / "requirements.txt"
+        assert run.commands[-1][0][-3:] == ["--require-hashes", "--requirement", str(listed)]
+        assert listed.read_text() == hashes
+        run(packages=[f"{package}==0.0.1"], hashes=hashes)
+        assert run.commands[-1][0][-1] == f"{package}==0.0.1"
+
+
+def test_the_hashes_are_of_the_default_versions():
+    given = yaml.safe_load((ROOT / "roles/app_description/defaults/main.yml").read_text())
+    uv = given["app_uv_version"]
+    assert f"uv=={uv}" in index_program.pinned((ROOT / "roles/app/files/uv.txt").read_text())
+    certbot = (ROOT / "roles/certbot/files/certbot.in").read_text().strip().partition("==")[2]
+    assert f"'{certbot}'" in (ROOT / "roles/certbot/defaults/main.yml").read_text()
 
 
 def test_nothing_is_run_for_a_program_that_is_there_or_in_check_mode(run, tmp_path):
