@@ -11,6 +11,8 @@ description:
     with its seconds and the number of results that were ok and changed.
   - Failed and unreachable hosts, warnings and deprecations are printed in full at once. The
     result of a task under C(no_log) is never printed.
+  - A control character of a host's text is a question mark, so that no host writes to the
+    terminal what it obeys.
   - With C(-v), C(--check) or C(--diff) the output is exactly that of
     P(ansible.builtin.default#callback).
 extends_documentation_fragment:
@@ -34,20 +36,23 @@ author:
 """
 
 import os
+import re
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ansible import constants as C
 from ansible import context
+from ansible.module_utils.common.text.converters import to_text
 from ansible.playbook.handler import Handler
 from ansible.playbook.role_include import IncludeRole
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible.utils.display import Display
 
 if TYPE_CHECKING:
     from ansible.executor.stats import AggregateStats
@@ -72,6 +77,38 @@ STREAMS = ("stdout", "stderr", "module_stdout", "module_stderr")
 STREAM_LINES = 30  # the last lines of a stream: a long log has the error at its end
 CMD_LINES = 5  # the first lines of a command: the role has the whole script
 CLEAR_LINE = "\x1b[K"
+# A colour of Ansible's, the end of a Windows line, and what a terminal obeys instead of showing it.
+CONTROL = re.compile(
+    r"(\x1b\[(?:0|[01];3[0-7]|38;5;\d{1,3})m)|(\r)(?=\n)"
+    r"|[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+
+def visible(text: str) -> str:
+    """Return a text with a question mark for each character that a terminal would obey."""
+    return CONTROL.sub(lambda found: found[1] or ("" if found[2] else "?"), text)
+
+
+class VisibleDisplay:
+    """Ansible's display, for texts of hosts: an intruder there could have written them."""
+
+    def __init__(self, display: Display) -> None:
+        """Keep the display, which does all the rest."""
+        self._display = display
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - anything of the display
+        """Return what the display has."""
+        return getattr(self._display, name)
+
+    def display(self, msg: object, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Print a text."""
+        self._display.display(visible(to_text(msg)), *args, **kwargs)
+
+    def _warning(self, warning: Any) -> None:  # noqa: ANN401 - Ansible's own class
+        Display._warning(cast("Display", self), warning)
+
+    def _deprecated(self, warning: Any) -> None:  # noqa: ANN401 - Ansible's own class
+        Display._deprecated(cast("Display", self), warning)
 
 
 def _unless_plain(method: Callable[..., None]) -> Callable[..., None]:
@@ -155,6 +192,7 @@ class CallbackModule(DefaultCallback):
     def __init__(self) -> None:
         """Start the clock, without a phase."""
         super().__init__()
+        self._display: Any = VisibleDisplay(Display())
         self._began = time.monotonic()
         self._phase = ""
         self._phase_began = self._task_began = self._began

@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ansible_collections.clink.django_stack.plugins.callback import phases
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSIBLE = Path(sys.executable).with_name("ansible-playbook")
@@ -55,6 +57,10 @@ STORE = """
 - name: Break
   ansible.builtin.shell: "seq 100; echo the reason >&2; exit 3"
   when: "'break' in ansible_run_tags and inventory_hostname == 'two'"
+  tags: [always]
+- name: Break the terminal
+  ansible.builtin.shell: "printf 'a\\\\033]0;title\\\\007b\\\\033[2Jc\\\\r\\\\n' >&2; exit 4"
+  when: "'terminal' in ansible_run_tags"
   tags: [always]
 - name: Break in secret
   ansible.builtin.command: "echo {{ item }}"
@@ -135,6 +141,23 @@ def test_a_failure_says_where_and_why_but_no_secret(play):
     assert "no_log" in failure
     assert re.search(r"^  store +\d+\.\d s   2 ok, 2 failed$", failure, re.M)
     assert "hunter2" not in output
+
+
+@pytest.mark.parametrize("option", [[], ["-v"]])
+def test_no_host_writes_to_the_terminal_what_it_obeys(play, option):
+    code, output = play("--tags", "all,terminal", *option)
+    assert code == 2
+    assert "\x1b" not in output and "\x07" not in output
+    assert ("a?]0;title?b?[2Jc" if not option else "title") in output
+
+
+def test_warnings_and_colours_are_shown():
+    shown = []
+    real = SimpleNamespace(display=lambda text, **_: shown.append(text), other=5)
+    screen = phases.VisibleDisplay(real)
+    screen.display("\x1b[0;31mred\x1b[0m \x1b[38;5;9mx\x1b[0m\r\n\x9b31m\u202e Zürich 心")
+    assert shown == ["\x1b[0;31mred\x1b[0m \x1b[38;5;9mx\x1b[0m\n?31m? Zürich 心"]
+    assert screen.other == 5
 
 
 @pytest.mark.parametrize("option", ["-v", "--check", "--diff"])
