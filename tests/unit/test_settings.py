@@ -188,7 +188,10 @@ def test_what_the_operator_says_of_the_http_block_wins_everywhere(render):
     assert said(texts["nginx.conf.j2"], "ssl_protocols") == ["TLSv1.3"]
     assert not said(texts["nginx.conf.j2"], "sendfile")
     assert not said(texts["site.conf.j2"], "proxy_read_timeout")
-    assert not said(texts["site.conf.j2"], "access_log")
+    # fail2ban reads the failed logins.
+    assert {each.split()[0] for each in said(texts["site.conf.j2"], "access_log")} == {
+        "/var/log/nginx/failed-logins.log"
+    }
 
 
 def test_a_header_that_a_location_sets_is_set_once(render):
@@ -242,7 +245,7 @@ def test_gunicorn_gets_values_of_python(render, tmp_path):
 
 
 # Directives that a block may have several times, so that those of the operator are added.
-ADDED = {"include", "limit_req", "limit_conn", "proxy_hide_header", "proxy_set_header", "set"}
+ADDED = {"access_log", "include", "limit_req", "limit_conn", "proxy_hide_header", "proxy_set_header", "set"}
 BLOCKS = {"events", "geo", "http", "if", "location", "map", "server", "types", "upstream"}
 
 
