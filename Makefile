@@ -9,10 +9,10 @@ NEWEST_PYTHON ?= $(lastword $(sort $(wildcard /usr/bin/python3.1[2-9] \
 BIN      := .venv/bin
 STAMP    := .venv/.stamp
 SAMPLE   := examples/psychology_clinic
-FAILURES := .cache/molecule-failures.txt
-CHECKS   := .cache/checks.log
-# The first two measure no times: the checks, which need no droplet, run beside them.
-SCENARIOS := projects hosts default releases tls
+FAILURES := .cache/molecule-failures
+# These measure no times, so that they run at once. The others run one after the other.
+TOGETHER := molecule-projects molecule-hosts checks
+ALONE    := molecule-default molecule-releases molecule-tls
 
 # ansible-playbook, ansible-lint and molecule find each other through PATH;
 # uv must not fall back to an interpreter that it would have to download.
@@ -22,7 +22,6 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.NOTPARALLEL:
 .PHONY: help demo demo-clean droplet droplet-down test checks lint unit cores molecule images bench docs build \
         requirements clean
 
@@ -41,11 +40,9 @@ droplet: $(STAMP) ## Only the bare droplet of the demo: ssh on 127.0.0.1:2222
 	@$(BIN)/python -m tools.demo droplet
 
 test: $(STAMP) ## All checks: lint, the unit tests, the Molecule scenarios
-	@mkdir -p .cache
-	@$(MAKE) --no-print-directory checks >$(CHECKS) 2>&1 & checks=$$!; \
-	trap 'kill $$checks 2>/dev/null' INT TERM; \
-	$(MAKE) --no-print-directory images $(SCENARIOS:%=molecule-%); code=$$?; \
-	wait $$checks || code=1; cat $(CHECKS); exit $$code
+	@$(MAKE) --no-print-directory images
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going $(TOGETHER)
+	@$(MAKE) --no-print-directory --jobs=1 $(ALONE)
 
 checks: lint unit cores
 
@@ -74,9 +71,9 @@ molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENA
 # Molecule's recap is long, and a log is read from its end: what failed is said again after it.
 molecule-%: $(STAMP)
 	@$(BIN)/python -m tools.engine up
-	@rm -f $(FAILURES)
+	@rm -f $(FAILURES)/$*
 	@$(BIN)/molecule test --scenario-name $* \
-		|| { [ ! -e $(FAILURES) ] || cat $(FAILURES); exit 1; }
+		|| { [ ! -e $(FAILURES)/$* ] || cat $(FAILURES)/$*; exit 1; }
 
 images: $(STAMP) # The droplets' images, all at once; a scenario would make them one after the other.
 	@$(BIN)/python -m tools.droplet images

@@ -223,7 +223,7 @@ def stamp() -> str:
 # --- The report ---------------------------------------------------------------------------------
 
 FIGURES = pytest.StashKey[list[dict[str, str]]]()
-FAILURES = PROJECT / ".cache" / "molecule-failures.txt"
+FAILURES = PROJECT / ".cache" / "molecule-failures" / SCENARIO.name
 LINES, WIDTH = 8, 200  # of each failure, the last and what is kept of them
 
 
@@ -259,5 +259,5 @@ def pytest_terminal_summary(
     # The first, which the others may follow from, comes last, where the end of a log shows it.
     failed.sort(key=lambda report: getattr(report, "start", 0), reverse=True)
     if failed:
-        FAILURES.parent.mkdir(exist_ok=True)
+        FAILURES.parent.mkdir(parents=True, exist_ok=True)
         FAILURES.write_text("\n".join(map(end_of, failed)))
