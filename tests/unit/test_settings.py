@@ -245,7 +245,10 @@ def test_gunicorn_gets_values_of_python(render, tmp_path):
 
 
 # Directives that a block may have several times, so that those of the operator are added.
-ADDED = {"access_log", "include", "limit_req", "limit_conn", "proxy_hide_header", "proxy_set_header", "set"}
+ADDED = {
+    "access_log", "include", "limit_req", "limit_conn", "proxy_hide_header", "proxy_set_header",
+    "set",
+}  # fmt: skip
 BLOCKS = {"events", "geo", "http", "if", "location", "map", "server", "types", "upstream"}
 
 
