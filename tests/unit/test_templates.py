@@ -1046,3 +1046,11 @@ def test_the_roles_know_the_files_that_they_have_written(rendered):
         for name, beginnings in lines.items():
             assert occupied_services.is_rendered(texts[name], *beginnings), (name, texts[name])
             assert occupied_services.is_sorted(texts[name]) or "jail" in name
+
+
+def test_no_result_of_a_task_hides_a_variable():
+    for role in sorted((ROOT / "roles").iterdir()):
+        files = [*role.glob("vars/**/*.yml"), *role.glob("defaults/*.yml")]
+        variables = set(re.findall(r"(?m)^(\w+):", "\n".join(path.read_text() for path in files)))
+        tasks = "\n".join(path.read_text() for path in role.glob("tasks/**/*.yml"))
+        assert not variables & set(re.findall(r"register: (\w+)", tasks)), role.name
