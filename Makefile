@@ -63,7 +63,7 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 	fi
 	@$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit
 
-cores: $(STAMP) ## The unit tests on the oldest ansible-core that is allowed and on the newest
+cores: $(STAMP) ## The unit tests that run Ansible, on the oldest ansible-core that is allowed and on the newest
 	@$(BIN)/python -m tools.cores $(NEWEST_PYTHON)
 
 molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, releases, tls, projects or hosts

@@ -16,6 +16,10 @@ def test_the_floor_is_that_of_the_collection():
     assert wanted == f">={cores.floor(RUNTIME)}.0"
 
 
+def test_the_tests_are_there():
+    assert all((ROOT / name).is_file() for name in cores.TESTS)
+
+
 def test_no_floor_is_refused():
     with pytest.raises(ValueError, match="requires_ansible"):
         cores.floor("---\n")
