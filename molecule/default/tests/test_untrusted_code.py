@@ -16,6 +16,8 @@ import pytest
 import testinfra
 from droplets import APP, INVENTORY, PROJECT, ROOT, door_of, eventually, playbook
 
+testinfra_hosts = ["ansible://*-12"]  # whose systemd is the oldest
+LIMIT = "--limit=*-12"
 DEPLOY, ROLLBACK = (PROJECT / "playbooks" / f"{name}.yml" for name in ("deploy", "rollback"))
 TESTING = PROJECT / "molecule" / "testing"
 MARK = "canary-of-the-tests"
@@ -84,10 +86,6 @@ TREE = (
     "cd {} && find . -printf '%p %u %g %m %y %l\\n' | sort"
     " && find . -type f -exec sha256sum {{}} + | sort"
 )
-
-
-testinfra_hosts = ["ansible://*-12"]  # whose systemd is the oldest
-LIMIT = "--limit=*-12"
 
 
 def droplets():
