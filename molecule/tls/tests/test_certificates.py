@@ -11,6 +11,8 @@ from droplets import NAME, eventually
 from load import load
 
 CHALLENGES = "/.well-known/acme-challenge"
+# Prints the certbot that the script calls.
+PROGRAM = r"sed -n 's|^ *\(/.*/bin/certbot\) certonly .*|\1|p' /usr/local/sbin/certbot-issue"
 FORMAT = "%{http_version} %{http_code}"
 
 
@@ -146,7 +148,7 @@ def test_a_renewal_loses_no_request(host, door, believed, figures):
 def test_each_renewal_is_served(host, door, believed):
     """The deploy hook belongs to the certificate, whoever has certbot renew it."""
     before = served(door.address, NAME, believed)["serialNumber"]
-    program = host.check_output("grep -o '/.*/bin/certbot' /usr/local/sbin/certbot-issue")
+    program = host.check_output(PROGRAM)
     options = f"--force-renewal --no-random-sleep-on-renew --cert-name {NAME}"
     host.check_output(f"REQUESTS_CA_BUNDLE=/etc/pebble/ca.pem {program} renew {options}")
     eventually(lambda: served(door.address, NAME, believed)["serialNumber"] != before)
