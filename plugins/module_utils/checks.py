@@ -34,7 +34,6 @@ SERVICE = "django_stack-monitor"
 DESCRIPTION = Path("/etc/django_stack/monitor.json")
 BACKUP = Path("/var/lib/django_stack/backup/status.json")  # the role backup writes it
 REBOOT = Path("/run/reboot-required")
-NEEDRESTART = "/usr/sbin/needrestart"
 BROKER = "CELERY_BROKER_URL"  # Celery itself reads this variable
 RESTARTS = 3  # restarts of a unit within LATELY that are too many
 HOUR, LATELY, DAY = 3600, 900, 86400  # seconds
@@ -337,14 +336,6 @@ def judge_upgrades(printed: str) -> Row:
     secure = [name for name, more in names if re.search("security", more, re.IGNORECASE)]
     told = f"{len(names)} pending, {len(secure)} of them for security" if names else "none"
     return Row("upgrades", told)
-
-
-def judge_restarts(printed: str) -> list[Row]:
-    """Name the services that still use old libraries, from the output of needrestart -b."""
-    names = re.findall(r"(?m)^NEEDRESTART-SVC: (\S+)$", printed)
-    return (
-        [Row("restarts", f"pending after an upgrade: {', '.join(sorted(names))}")] if names else []
-    )
 
 
 def judge_watch(description: Description, memory: Memory, booted: float, now: float) -> Row:
@@ -660,11 +651,9 @@ def look_beat(unit: str, command: str, known: Memory, now: float) -> tuple[list[
 
 
 def look_upgrades() -> list[Row]:
-    """Ask for pending upgrades, for services with old libraries, and whether a reboot is due."""
+    """Ask apt for pending upgrades, and whether the host waits for a reboot."""
     command = ["/usr/bin/apt-get", "--simulate", "-o", "Debug::NoLocking=1", "upgrade"]
     rows = [judge_upgrades(units.run(command, 60).output)]
-    if Path(NEEDRESTART).exists():
-        rows += judge_restarts(units.run([NEEDRESTART, "-b", "-l"], 60).output)
     return [*rows, Row("reboot", "pending")] if REBOOT.exists() else rows
 
 

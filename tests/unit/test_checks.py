@@ -433,13 +433,6 @@ def test_upgrades_are_counted():
     assert checks.judge_upgrades("").told == "none"
 
 
-def test_services_that_use_an_old_library_are_named():
-    printed = "NEEDRESTART-VER: 3.6\nNEEDRESTART-KSTA: 1\nNEEDRESTART-SVC: dbus.service\n"
-    (row,) = checks.judge_restarts(printed + "NEEDRESTART-SVC: celery.service\n")
-    assert row.told == "pending after an upgrade: celery.service, dbus.service"
-    assert checks.judge_restarts("NEEDRESTART-VER: 3.6\n") == []
-
-
 @pytest.mark.parametrize(
     ("ago", "up", "well"), [(60, 9999, True), (601, 9999, False), (601, 60, True)]
 )

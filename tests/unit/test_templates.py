@@ -268,7 +268,7 @@ def test_every_file_has_a_reader(rendered):
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
         "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf",
-        "hardening/needrestart.conf", "hardening/sysctl.conf", "hardening/unattended-upgrades",
+        "hardening/sysctl.conf", "hardening/unattended-upgrades",
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "monitor/on-failure.conf",
         "nginx/connections.nft", "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf",
