@@ -93,7 +93,7 @@ def tested(name: str, python: str, ansible_core: str) -> bool:
     """Run the tests in a new environment; return whether they passed."""
     interpreter = environment(name, python, ansible_core)
     print(f"ansible-core {core_of(interpreter)}:", flush=True)
-    command = [interpreter, "-m", "pytest", *PARALLEL, *TESTS]
+    command = [str(interpreter), "-m", "pytest", *PARALLEL, *TESTS]
     return subprocess.run(command, cwd=ROOT).returncode == 0
 
 
