@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils import basic
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.block import Block
 from ansible.playbook.play import Play
@@ -173,6 +175,40 @@ class Checker(Site):
         result = action.run(task_vars=variables)
         assert bool(result.get("failed")) == bool(result["complaints"])
         return str(result.get("msg", ""))
+
+
+class Ended(Exception):
+    """A module has ended; with what it returns."""
+
+
+@pytest.fixture
+def arguments(monkeypatch):
+    """Give a function that sets the arguments which the next module reads."""
+
+    def give(given: Mapping[str, Any]) -> None:
+        text = json.dumps({"ANSIBLE_MODULE_ARGS": given})
+        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", text.encode())
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+
+    return give
+
+
+@pytest.fixture
+def run_module(monkeypatch, arguments):
+    """Give a function that runs a module in this process, and returns what that returns."""
+
+    def end(_, **told: Any) -> None:
+        raise Ended(told)
+
+    def run(module: Any, check: bool = False, **given: Any) -> dict[str, Any]:
+        arguments(given | {"_ansible_check_mode": check})
+        with pytest.raises(Ended) as told:
+            module.main()
+        return dict(told.value.args[0])
+
+    monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
+    monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
+    return run
 
 
 @pytest.fixture(scope="session")

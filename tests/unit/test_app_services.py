@@ -1,11 +1,9 @@
 """The order in which services restart, and what is said where one does not work."""
 
-import json
 import os
 from types import SimpleNamespace
 
 import pytest
-from ansible.module_utils import basic
 from ansible_collections.clink.django_stack.plugins.module_utils import health, kept_files, units
 from ansible_collections.clink.django_stack.plugins.modules import app_services
 from ansible_collections.clink.django_stack.plugins.modules.app_services import ServiceError
@@ -321,7 +319,7 @@ def test_processes_that_are_described_or_installed_only_are_told(host, monkeypat
 
 @pytest.mark.parametrize("broken", ["start", "ping", "watch"])
 def test_a_service_that_does_not_work_gets_its_files_from_before(
-    host, tmp_path, monkeypatch, broken
+    arguments, host, tmp_path, monkeypatch, broken
 ):
     monkeypatch.setattr(kept_files, "PLACE", tmp_path / "kept")
     unit = {"start": "gunicorn.service", "ping": "celery.service", "watch": "celery-beat.service"}
@@ -338,8 +336,9 @@ def test_a_service_that_does_not_work_gets_its_files_from_before(
         "start": {"services": [GUNICORN]}, "ping": {"workers": ["celery"]},
         "watch": {"services": [], "steady": ["celery-beat.service"]},
     }[broken]  # fmt: skip
+    arguments({"application": APPLICATION, **given})
     with pytest.raises(SystemExit):
-        run_module(monkeypatch, application=APPLICATION, **given)
+        app_services.main()
     assert file.read_text() == "good"
 
 
@@ -353,10 +352,3 @@ def test_files_from_before_stay_as_long_as_nothing_shows_that_the_new_ones_work(
     assert kept_files.read("celery.service")
     work(workers=["celery"])
     assert not kept_files.read("celery.service")
-
-
-def run_module(monkeypatch, **given):
-    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
-    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", arguments)
-    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-    app_services.main()

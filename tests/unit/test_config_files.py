@@ -1,6 +1,5 @@
 """The files of a service, and whether the service has to be started."""
 
-import json
 import os
 from pathlib import Path
 
@@ -87,7 +86,9 @@ def test_the_candidate_is_tried_at_its_place(wanted, tmp_path):
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_secret_file_reaches_no_log_and_no_result(wanted, tmp_path, monkeypatch, capsys, check):
+def test_a_secret_file_reaches_no_log_and_no_result(
+    arguments, wanted, tmp_path, monkeypatch, capsys, check
+):
     secret = '{\n  "url": "https://example.com/token"\n}\n'
     files = [
         {key: value for key, value in wanted("file", secret=True).items() if value is not None}
@@ -95,10 +96,8 @@ def test_a_secret_file_reaches_no_log_and_no_result(wanted, tmp_path, monkeypatc
     files[0].pop("content")
     given = {"files": files, "secrets": {files[0]["dest"]: secret}}
     given |= {"_ansible_check_mode": check, "_ansible_diff": True}
-    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
+    arguments(given)
     logged = []
-    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", arguments)
-    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
     monkeypatch.setattr(
         basic.AnsibleModule, "log", lambda _, *texts, **more: logged.append((texts, more))
     )

@@ -139,12 +139,8 @@ def test_another_collation_than_that_of_the_database_is_refused(row, same, other
 # --- The module -----------------------------------------------------------------------------------
 
 
-class Ended(Exception):
-    """The module has ended; with what it returns."""
-
-
 @pytest.fixture
-def run(monkeypatch, tmp_path):
+def run(monkeypatch, run_module, tmp_path):
     """Give a function that runs the module; `run.done` has the statements."""
     run = lambda **given: None  # noqa: E731
     monkeypatch.setattr(postgresql_databases.units, "PSQL", str(tmp_path / "psql"))
@@ -172,21 +168,11 @@ def run(monkeypatch, tmp_path):
             run.done.append(f"{database}: {statement}")
         return 0, "", ""
 
-    def end(module, **told):
-        raise Ended(told)
-
     def call(wanted, check=False, **more):
-        given = {"databases": wanted, "version": "17", "_ansible_check_mode": check, **more}
-        text = json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
-        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", text)
-        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        with pytest.raises(Ended) as told:
-            postgresql_databases.main()
-        return told.value.args[0]
+        given = {"databases": wanted, "version": "17", **more}
+        return run_module(postgresql_databases, check, **given)
 
     monkeypatch.setattr(basic.AnsibleModule, "run_command", command)
-    monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
-    monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
     run = call
     run.done, run.answers, run.rows, run.taken_over = [], True, rows, tmp_path / "taken_over"
     return run

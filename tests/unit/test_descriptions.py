@@ -1,6 +1,5 @@
 """Which changes of a description only site.yml applies."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -88,15 +87,11 @@ def test_variables_without_a_need_for_site_yml_exist(role):
 
 
 @pytest.mark.parametrize("state", ["applied", "compared"])
-def test_digests_reach_no_log_and_no_result(state, monkeypatch, tmp_path, capsys):
+def test_digests_reach_no_log_and_no_result(arguments, state, monkeypatch, tmp_path, capsys):
     given = {"redis": {"redis_password": ["digest-of-template", "digest-of-value"]}}
-    arguments = {"application": "clinic", "state": state, "given": given}
+    arguments({"application": "clinic", "state": state, "given": given})
     logged = []
     monkeypatch.setattr(applying, "PLACE", tmp_path)
-    monkeypatch.setattr(
-        basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
-    )
-    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
     monkeypatch.setattr(
         basic.AnsibleModule,
         "log",

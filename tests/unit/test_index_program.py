@@ -11,16 +11,9 @@ from conftest import ROOT
 VARIABLES = {"UV_INDEX_PRIVATE_PASSWORD": "index-password-of-the-tests", "PIP_RETRIES": 1}
 
 
-class Ended(Exception):
-    """The module has ended; with what it returns."""
-
-
 @pytest.fixture
-def run(monkeypatch, tmp_path):
+def run(monkeypatch, run_module, tmp_path):
     """Give a function that runs the module; `run.commands` has what it ran, with variables."""
-
-    def end(module, **told):
-        raise Ended(told)
 
     def command(module, words, environ_update):
         call.commands.append((words, environ_update))
@@ -29,18 +22,10 @@ def run(monkeypatch, tmp_path):
     def call(check=False, **more):
         given = {
             "program": str(tmp_path / "uv" / "bin" / "uv"), "packages": ["uv==0.13.9"],
-            "variables": json.dumps(VARIABLES), "_ansible_check_mode": check, **more,
+            "variables": json.dumps(VARIABLES), **more,
         }  # fmt: skip
-        monkeypatch.setattr(
-            basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
-        )
-        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        with pytest.raises(Ended) as told:
-            index_program.main()
-        return told.value.args[0]
+        return run_module(index_program, check, **given)
 
-    monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
-    monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
     monkeypatch.setattr(basic.AnsibleModule, "run_command", command)
     monkeypatch.setattr(
         basic.AnsibleModule, "log", lambda module, text, **_: call.logged.append(text)

@@ -33,10 +33,6 @@ server { listen 80; server_name wiki.example.org "old.example.org"; root /var/ww
 """
 
 
-class Ended(Exception):
-    """The module has ended; with what it returns."""
-
-
 @pytest.fixture
 def host(tmp_path, monkeypatch):
     """A host without services below a directory; its places are those of the modules."""
@@ -93,24 +89,12 @@ def claim(kind, take_over=False, **given):
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, run_module):
     """Give a function that runs the module."""
 
-    def end(module, **told):
-        raise Ended(told)
-
     def call(*claims, check=False, **given):
-        given |= {"claims": list(claims), "_ansible_check_mode": check}
-        monkeypatch.setattr(
-            basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
-        )
-        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        with pytest.raises(Ended) as told:
-            occupied_host.main()
-        return told.value.args[0]
+        return run_module(occupied_host, check, claims=list(claims), **given)
 
-    monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
-    monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
     monkeypatch.setattr(basic.AnsibleModule, "warn", lambda module, text: None)
     return call
 

@@ -1,7 +1,5 @@
 """Which services are stopped because a description no longer has them."""
 
-import json
-
 import pytest
 from ansible.module_utils import basic
 from ansible_collections.clink.django_stack.plugins.module_utils import processes, units
@@ -11,34 +9,18 @@ from ansible_collections.clink.django_stack.plugins.modules import (
 )
 
 
-class Ended(Exception):
-    """The module has ended; with what it returns."""
-
-
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, run_module):
     """Give a function that runs the module; `run.done` has what systemctl was asked for."""
 
     def systemctl(*words, **settings):
         run.done.append(" ".join(words))
         return units.Result(run.code, "it hangs", 0.1)
 
-    def end(module, **told):
-        raise Ended(told)
-
     def call(*services, check=False, module=retired_services, **more):
-        given = {"services": list(services), "_ansible_check_mode": check, **more}
-        monkeypatch.setattr(
-            basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
-        )
-        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        with pytest.raises(Ended) as told:
-            module.main()
-        return told.value.args[0]
+        return run_module(module, check, services=list(services), **more)
 
     monkeypatch.setattr(units, "systemctl", systemctl)
-    monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
-    monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
     monkeypatch.setattr(
         basic.AnsibleModule, "warn", lambda module, text: run.done.append(text[:15])
     )
