@@ -18,7 +18,7 @@ from typing import Any
 
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
-PSQL = "/usr/bin/psql"
+CLIENTS = Path("/usr/lib/postgresql")  # below it bin/psql of each version
 REST = 1.0  # seconds for reading the rest of the output after the end of a command
 KEPT = 128 * 1024  # the last bytes of an output: a hostile command may print without an end
 CUT = b"\n[...]\n"  # what stands for the middle of an output
@@ -38,23 +38,31 @@ RETIRED = {
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
+class UnitError(Exception):
+    """systemctl fails; the text has what it printed."""
+
+
 def psql(port: int, *options: str, database: str = "postgres") -> list[str]:
     """Return the command by which root asks PostgreSQL on this host as its superuser.
+
+    The newest client is called itself: /usr/bin/psql is a program in Perl that looks for it.
 
     Args:
         port: of the cluster.
         options: of psql, such as "--command=select 1".
         database: the one to connect to.
+
+    Raises:
+        UnitError: the host has no client.
     """
+    programs = sorted(CLIENTS.glob("*/bin/psql"))
+    if not programs:
+        raise UnitError("psql is not installed")
     return [
         "/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--",
-        PSQL, "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1",
-        f"--port={port}", f"--dbname={database}", *options,
+        str(programs[-1]), "--no-psqlrc", "--tuples-only", "--no-align", "--quiet",
+        "--set=ON_ERROR_STOP=1", f"--port={port}", f"--dbname={database}", *options,
     ]  # fmt: skip
-
-
-class UnitError(Exception):
-    """systemctl fails; the text has what it printed."""
 
 
 @dataclass(frozen=True)

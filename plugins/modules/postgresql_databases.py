@@ -115,9 +115,10 @@ class Server:
 
     def answers(self) -> bool:
         """Return whether the server runs on the host."""
-        if not Path(units.PSQL).exists():
+        try:
+            command = units.psql(self.port, "--command=select")
+        except units.UnitError:
             return False
-        command = units.psql(self.port, "--command=select")
         return bool(self.module.run_command(command, cwd="/")[0] == 0)
 
     def rows(self) -> dict[str, dict[str, Any]]:

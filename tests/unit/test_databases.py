@@ -143,8 +143,9 @@ def test_another_collation_than_that_of_the_database_is_refused(row, same, other
 def run(monkeypatch, run_module, tmp_path):
     """Give a function that runs the module; `run.done` has the statements."""
     run = lambda **given: None  # noqa: E731
-    monkeypatch.setattr(postgresql_databases.units, "PSQL", str(tmp_path / "psql"))
-    (tmp_path / "psql").touch()
+    monkeypatch.setattr(postgresql_databases.units, "CLIENTS", tmp_path)
+    (tmp_path / "17" / "bin").mkdir(parents=True)
+    (tmp_path / "17" / "bin" / "psql").touch()
     rows = [{"datname": "postgres", "owner": "postgres", "datcollate": "C.UTF-8"}]
     rows.append({"datname": "wiki", "owner": "wiki", "datcollate": "C.UTF-8"})
     monkeypatch.setattr(postgresql_databases.units, "TAKEN_OVER", tmp_path / "taken_over")
