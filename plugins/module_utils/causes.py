@@ -48,7 +48,7 @@ SHELL = r"(?:cannot (?:create|touch|open|create directory|create regular file)|m
 LOOPBACK = r"(?:127\.0\.0\.1|localhost|::1)"
 # Where clouds have their metadata servers; __app_forbidden_networks has the networks.
 METADATA = (
-    r"169\.254\.\d+\.\d+|metadata\.google\.internal|fd00:ec2::254|fd20:ce::254|fd00:42::42"
+    r"169\.254\.\d+\.\d+|fd00:ec2::254|fd20:ce::254|fd00:42::42"
     r"|100\.100\.100\.200|168\.63\.129\.16|192\.0\.0\.192"
 )
 FAILED = r"(?:Connection refused|\[Errno 111\]|Errno 111|Error 111|ConnectionRefusedError)"
@@ -164,7 +164,14 @@ SANDBOX = (
         "The directive IPAddressDeny of the sandbox blocks $address: the metadata server of a "
         "cloud gives a host's secrets there. Give the application its own credentials in "
         "app_environment (such as AWS_ACCESS_KEY_ID), or allow the address: app_sandbox: "
-        "{IPAddressAllow: 169.254.169.254}",
+        "{IPAddressAllow: $address}",
+    ),
+    Cause(
+        rf"metadata\.google\.internal{GAP}"
+        rf"(?:{SLOW}|Operation not permitted|[Tt]imeout|{FAILED})",
+        "The directive IPAddressDeny of the sandbox blocks metadata.google.internal: the metadata "
+        "server of a cloud gives a host's secrets there. Give the application its own credentials "
+        "in app_environment, or allow the address: app_sandbox: {IPAddressAllow: 169.254.169.254}",
     ),
     Cause(
         r"NoCredentialsError|Unable to locate credentials|DefaultCredentialsError",
