@@ -10,6 +10,8 @@ BIN      := .venv/bin
 STAMP    := .venv/.stamp
 SAMPLE   := examples/psychology_clinic
 FAILURES := .cache/molecule-failures
+COMPILE  := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate
 # These measure no times, so that they run at once. The others run one after the other.
 TOGETHER := molecule-projects molecule-hosts checks
 ALONE    := molecule-default molecule-releases molecule-tls
@@ -88,20 +90,16 @@ build: $(STAMP) ## The collection's archive, in build/
 	@mkdir -p build
 	@$(BIN)/ansible-galaxy collection build --force --output-path build
 
-requirements: $(STAMP) ## Compile requirements-dev.txt anew from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --upgrade --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--output-file requirements-dev.txt
+requirements: $(STAMP) ## Compile the lists of packages with their hashes anew
+	@$(COMPILE) --group dev --output-file requirements-dev.txt
 	@awk '/^[^ ]/ { mine = /^uv==/ } mine' requirements-dev.txt >roles/app/files/uv.txt
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--output-file roles/certbot/files/certbot.txt roles/certbot/files/certbot.in
+	@$(COMPILE) --output-file roles/certbot/files/certbot.txt roles/certbot/files/certbot.in
 
 clean: demo-clean ## Remove the demo, .venv, .cache and build
 	@rm -rf .venv .cache build
 
-# A fresh Debian has python3 without ensurepip. pip only installs uv, from the
-# same hashed list; uv does the rest many times faster.
+# A fresh Debian has python3 without ensurepip. pip only installs uv, by its
+# hashes; uv does the rest many times faster.
 $(STAMP): requirements-dev.txt
 	@echo "Tools: making .venv from requirements-dev.txt"
 	@rm -rf .venv
@@ -109,8 +107,7 @@ $(STAMP): requirements-dev.txt
 		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 		$$sudo apt-get -qq update && $$sudo apt-get -qq install -y python3-venv >/dev/null; }
 	@$(PYTHON) -m venv .venv
-	@awk '/^[^ ]/ { mine = /^uv==/ } mine' requirements-dev.txt >.venv/uv.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r roles/app/files/uv.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements-dev.txt
 	@# As pip does it: Ansible starts a third faster. Modules run on the server, from their sources.
 	@$(BIN)/python -m compileall -q -j 2 -x ansible_collections .venv/lib

@@ -2,8 +2,8 @@
 
 Use it as ``python -m tools.cores [PYTHON]``. Each version gets an environment of its own in
 .cache/cores; what .venv has already is not tested again. meta/runtime.yml says which one is the
-oldest. PYTHON is the interpreter for the newest
-ansible-core, which may want a later Python than .venv has.
+oldest. PYTHON is the interpreter for the newest ansible-core, which may want a later Python than
+.venv has.
 """
 
 from __future__ import annotations
