@@ -14,7 +14,7 @@ from droplets import NAME
 from tools.bench import wrk
 
 # From 127.0.0.1, which is exempt from nginx's limits. wrk gives up on a request after the timeout.
-WRK = ["wrk", "--threads=2", "--connections=16", "--duration=600s", "--timeout=10s", "--latency"]
+WRK = ["wrk", "--threads=2", "--connections=16", "--duration=600s", "--timeout=30s", "--latency"]
 PAGE = "http://127.0.0.1/trials/wait/"
 SETTLE = 0.5  # seconds of load before and after what is measured
 MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}
@@ -38,7 +38,7 @@ def inside(droplet: str, *command: str) -> Iterator[list[str]]:
     finally:
         # docker passes no signals on.
         subprocess.run([*execute, "kill", "-INT", process], capture_output=True)
-        lines += run.communicate(timeout=30)[0].splitlines()
+        lines += run.communicate(timeout=60)[0].splitlines()
 
 
 @dataclass

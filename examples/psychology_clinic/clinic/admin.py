@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from .models import Appointment, Heartbeat, Notification
+from .models import Appointment, Document, Heartbeat, Notification
 
 
 @admin.register(Appointment)
@@ -17,6 +17,16 @@ class AppointmentAdmin(admin.ModelAdmin):
     autocomplete_fields = ["user"]
     search_fields = ["user__username", "note"]
     readonly_fields = ["reminded_at"]
+
+
+@admin.register(Document)
+class DocumentAdmin(admin.ModelAdmin):
+    """Patients' documents; who may read one follows the link "View on site"."""
+
+    list_display = ["title", "user", "created_at"]
+    list_select_related = ["user"]
+    autocomplete_fields = ["user"]
+    search_fields = ["title", "user__username"]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

@@ -1,7 +1,9 @@
 """The tables. Patients are ordinary django.contrib.auth users."""
 
 from django.conf import settings
+from django.core.files.storage import Storage, storages
 from django.db import models
+from django.urls import reverse
 from django.utils import timezone
 
 
@@ -20,6 +22,32 @@ class Appointment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}, {self.starts_at:%Y-%m-%d %H:%M}"
+
+
+def documents() -> Storage:
+    """Return where documents lie: apart from the media, which everybody can read."""
+    return storages["documents"]
+
+
+class Document(models.Model):
+    """A file about a patient, which nobody else may read."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="documents"
+    )
+    title = models.CharField(max_length=200)
+    file = models.FileField(storage=documents, upload_to="%Y/%m")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.title}"
+
+    def get_absolute_url(self) -> str:
+        """Return the page that sends the file to whom it is for."""
+        return reverse("document", args=[self.pk])
 
 
 class Notification(models.Model):

@@ -1,13 +1,16 @@
-"""The JSON API and the two pages. Anyone may call all of it: see REST_FRAMEWORK."""
+"""The JSON API, which anyone may call (see REST_FRAMEWORK), the pages and patients' documents."""
 
 import os
 import socket
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.utils.encoding import filepath_to_uri
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from rest_framework import mixins, viewsets
@@ -19,7 +22,7 @@ from rest_framework.serializers import BaseSerializer
 from psychology_clinic import __version__
 
 from . import serializers, tasks
-from .models import Appointment, Notification
+from .models import Appointment, Document, Notification
 from .status import run_checks
 
 
@@ -110,6 +113,23 @@ def status(request: HttpRequest) -> JsonResponse:
 def health(request: HttpRequest) -> HttpResponse:
     """Say that this process answers, and ask nobody else."""
     return HttpResponse("ok\n", content_type="text/plain")
+
+
+@never_cache
+@require_safe
+@login_required(login_url="admin:login")
+def document(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Send a document to its patient or to the staff; for all others it does not exist."""
+    found = get_object_or_404(Document, pk=pk)
+    if not (request.user.is_staff or request.user == found.user):
+        raise Http404
+    if not settings.DOCUMENTS_URL:  # without Nginx
+        return FileResponse(found.file, as_attachment=True)
+    # Nginx sends the file. It knows the type, which Django would take for a page of HTML.
+    place = settings.DOCUMENTS_URL + filepath_to_uri(found.file.name)
+    response = HttpResponse(headers={"X-Accel-Redirect": place})
+    del response["Content-Type"]
+    return response
 
 
 @never_cache

@@ -171,15 +171,23 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
-# --- Static and uploaded files (Nginx serves both) ------------------------------------------
+# --- Static and uploaded files, which Nginx serves ------------------------------------------
 STATIC_URL = "/static/"
 STATIC_ROOT = env.path("STATIC_ROOT", default=str(BASE_DIR / "staticfiles"))
 MEDIA_URL = "/media/"
 MEDIA_ROOT = env.path("MEDIA_ROOT", default=str(BASE_DIR / "media"))
+# Nginx sends a file from here only if a view asks for it by X-Accel-Redirect: DOCUMENTS_URL is the
+# path for that. Without one, Django sends the file itself.
+DOCUMENTS_ROOT = env.path("DOCUMENTS_ROOT", default=str(BASE_DIR / "documents"))
+DOCUMENTS_URL = env.str("DOCUMENTS_URL", default="")
 # Hashed names let Nginx send far-future cache headers; they need `collectstatic` first.
 _staticfiles = "StaticFilesStorage" if DEBUG or TESTING else "ManifestStaticFilesStorage"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "documents": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": DOCUMENTS_ROOT},
+    },
     "staticfiles": {"BACKEND": f"django.contrib.staticfiles.storage.{_staticfiles}"},
 }
 

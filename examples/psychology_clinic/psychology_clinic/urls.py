@@ -16,5 +16,6 @@ urlpatterns = [
     path("health/", views.health, name="health"),
     path("api/status/", views.status, name="status"),
     path("api/", include(router.urls)),
+    path("documents/<int:pk>/", views.document, name="document"),
     path("admin/", admin.site.urls),
 ]

@@ -1,10 +1,11 @@
 """What nginx answers beside the application: redirects, a front end, another server."""
 
 import base64
+import json
 
 import pytest
 import requests
-from droplets import NAME, eventually
+from droplets import APP, NAME, ROOT, eventually
 
 # A server on port 8099 that answers with cookies of so many bytes as the path says, or the size of
 # the body.
@@ -32,7 +33,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("127.0.0.1", 8099), Handler).serve_forever()
 """
-MEDIA = "/var/www/clink-backend/shared/media"
+MEDIA, DOCUMENTS = (f"{ROOT}/shared/{name}" for name in ("media", "documents"))
+# Stores a document of a patient; prints its path, and the cookies of that patient and of another.
+DOCUMENT = """
+import json
+from clinic.models import Document
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.test import Client
+
+patient, other = (User.objects.get_or_create(username=name)[0] for name in ("patient", "other"))
+file = ContentFile(b"<script>", name="a letter.html")
+document = Document.objects.create(user=patient, title="Letter", file=file)
+told = {"path": document.get_absolute_url(), "file": f"/protected/{document.file.name}"}
+for name, user in {"patient": patient, "other": other}.items():
+    client = Client()
+    client.force_login(user)
+    told[name] = f"sessionid={client.cookies['sessionid'].value}"
+print(json.dumps(told))
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,14 +63,15 @@ def places(host):
         "for ending in mjs css wasm webmanifest avif woff2 map jsonld glb vtt; do "
         "echo x >assets/f.$ending; done && mkdir -p .well-known && "
         "echo x | tee .env .well-known/x && ln -sfn /etc/hostname leak.txt && "
-        f"echo real >{MEDIA}/real/x && ln -sfn real {MEDIA}/front && echo x >{MEDIA}/secret.txt && "
-        f"chmod -R a+rX {MEDIA} && echo {text} | base64 -d >/run/other.py && "
+        f"echo real >{MEDIA}/real/x && ln -sfn real {MEDIA}/front && "
+        f"echo x >{DOCUMENTS}/secret.txt && "
+        f"chmod -R a+rX {MEDIA} {DOCUMENTS} && echo {text} | base64 -d >/run/other.py && "
         "systemd-run --quiet --unit=other python3 /run/other.py"
     )
     eventually(lambda: host.socket("tcp://127.0.0.1:8099").is_listening)
     yield
     host.check_output(
-        f"systemctl stop other; rm -r /srv/front {MEDIA}/real {MEDIA}/front {MEDIA}/secret.txt"
+        f"systemctl stop other; rm -r /srv/front {MEDIA}/real {MEDIA}/front {DOCUMENTS}/secret.txt"
     )
 
 
@@ -120,6 +140,17 @@ def test_the_application_leads_to_a_protected_file(door):
     assert answer.headers["Referrer-Policy"] == "no-referrer"  # the application's
     assert answer.headers["X-Frame-Options"] == "DENY"
     assert answer.headers["Cache-Control"] == "private"
+
+
+def test_a_document_is_for_its_patient_alone(host, door):
+    told = json.loads(host.check_output(f"{APP}-manage shell -v0 -c %s", DOCUMENT))
+    assert door.ask(told["file"]).status_code == 404
+    assert door.ask(told["path"]).headers["Location"].startswith("/admin/login/")
+    assert door.ask(told["path"], headers={"Cookie": told["other"]}).status_code == 404
+    answer = door.ask(told["path"], headers={"Cookie": told["patient"]})
+    assert (answer.status_code, answer.text) == (200, "<script>")
+    assert answer.headers["Content-Type"] == "application/octet-stream"  # downloaded
+    assert "private" in answer.headers["Cache-Control"]
 
 
 @pytest.mark.parametrize("size", [4000, 8000, 16000, 30000])

@@ -69,7 +69,7 @@ rm -rf /etc/{APP}/deploy_key
 rm -rf /etc/other /var/www/other /var/lib/django_stack/other /var/cache/other-build
 rm -rf {ROOT}/shared/media/leak.txt {ROOT}/shared/media/passwd.txt {ROOT}/shared/media/directory
 userdel other; userdel other-build
-runuser -u postgres -- psql -qd {APP} -c "DELETE FROM django_migrations WHERE name = '0002_attack'"
+runuser -u postgres -- psql -qd {APP} -c "DELETE FROM django_migrations WHERE name = '0003_attack'"
 """
 # Owner, mode and kind of all that is root's, and the times of the files: one line for each.
 LOOK = f"""
@@ -112,11 +112,11 @@ def project(directory, number, sabotage=""):
         f"{APP}/urls.py": (
             "import attacker\n\nurlpatterns[:0] = [path('attack/<slug:what>/', attacker.view)]\n"
         ),
-        "clinic/migrations/0002_attack.py": (
+        "clinic/migrations/0003_attack.py": (
             "import attacker\nfrom django.db import migrations\n\n\n"
             "def attack(apps, editor):\n    attacker.attack('migration')\n\n\n"
             "class Migration(migrations.Migration):\n"
-            "    dependencies = [('clinic', '0001_initial')]\n"
+            "    dependencies = [('clinic', '0002_document')]\n"
             "    operations = [migrations.RunPython(attack)]\n"
         ),
     }
@@ -282,7 +282,7 @@ def test_a_trap_of_a_build_is_refused(seen, refused, sabotage):
 def test_a_rollback_that_would_lose_a_migration_says_so(rolled_back):
     code, told, seconds = rolled_back[0]
     assert code
-    assert "clinic.0002_attack" in told
+    assert "clinic.0003_attack" in told
     assert "app_rollback_past_migrations" in told
     assert seconds < IN_TIME
 

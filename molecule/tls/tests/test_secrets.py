@@ -32,7 +32,7 @@ LOUD = {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_VERBOSITY": "3", "ANSIBLE
 # pause, the clients would use most of the processor and slow the playbook down.
 PAUSE = "function delay() return 20 end"
 PAUSES = "/run/pauses.lua"
-WRK = ["wrk", "--threads=1", "--connections=2", "--duration=600s", "--timeout=10s", "--latency"]
+WRK = ["wrk", "--threads=1", "--connections=2", "--duration=600s", "--timeout=30s", "--latency"]
 WRK += [f"--script={PAUSES}"]
 # The owner of the database has the new password then, the control machine the old one.
 AMID = "keep | Replace the secret on the control machine"
