@@ -36,12 +36,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import backups, releases
+from ansible_collections.clink.django_stack.plugins.plugin_utils import verified
 
 
 def backup_database(database: str) -> dict[str, str]:
     """Return how a database is backed up, and its environment file."""
     kind = backups.database_kind(str(database))
-    known = backups.libpq_environment(str(database)) if kind == "dump" else {}
+    known: dict[str, str] = {}
+    if kind == "dump":
+        known = verified.database(str(database)) | backups.libpq_environment(str(database))
     return {"kind": kind, "text": releases.environment_text(known, "# Ansible managed")}
 
 

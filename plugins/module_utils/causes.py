@@ -666,6 +666,23 @@ SERVICES = (
         "which has them.",
     ),
     Cause(
+        r"server does not support SSL, but SSL was required",
+        "The server of the database offers no TLS, so that anybody on the network could read the "
+        "data. If only servers that you trust are on that network: app_database with "
+        "?sslmode=disable.",
+    ),
+    Cause(
+        r"server certificate for \"(?P<names>[^\"\n]+)\"(?: \(and \d+ other names?\))? does not "
+        r"match host name \"(?P<host>[^\"\n]+)\"",
+        "The certificate of the database's server is for $names, and app_database names $host. It "
+        "should have a name of the certificate, or ?sslmode=verify-ca.",
+    ),
+    Cause(
+        r"SSL error: certificate verify failed",
+        "The host does not know the authority of the certificate of the database's server. Add it "
+        "to ca_certificates_files: the provider of the database has the file.",
+    ),
+    Cause(
         r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|invalid peer certificate",
         "The certificate of another host is not trusted. ca_certificates_files adds an authority.",
     ),

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.clink.django_stack.plugins.module_utils import backups, databases, health
 
-from . import addresses, nginx_site, processes, settings
+from . import addresses, nginx_site, processes, settings, verified
 
 Values = Mapping[str, Any]
 SERVER = r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"  # of a URL
@@ -330,6 +330,12 @@ def broker_is_there(values: Values) -> bool:
     )
 
 
+def broker_is_encrypted(values: Values) -> bool:
+    """A broker on another host speaks TLS, or the description allows it to be without."""
+    allowed = nginx_site.is_true(values["app_broker_unencrypted"])
+    return allowed or not verified.is_plain(str(values["app_broker"]))
+
+
 # The schemes of kombu's transports, TRANSPORT_ALIASES.
 _is_broker = _like(
     r"(rediss?|redis\+socket|sentinel|(py)?amqps?|librabbitmq|sqs|memory|kafka|confluentkafka|mongodb"
@@ -543,6 +549,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
         r"(?i)(md5|sha1|sha224|sha256|sha384|sha512):[0-9a-f]+", "checksum"
     ),
     "app_build_user is not app_user": build_user_is_another,
+    "app_broker is encrypted": broker_is_encrypted,
     "app_broker is there for Celery": broker_is_there,
     "app_certificates cover app_domains": certificates_cover_domains,
     "app_domains are different": domains_are_different,
