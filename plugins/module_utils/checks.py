@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -338,6 +339,28 @@ def judge_upgrades(printed: str) -> Row:
     return Row("upgrades", told)
 
 
+def replaced_libraries(maps: str) -> set[str]:
+    """Return the libraries of a process whose files an upgrade has replaced since it started.
+
+    Args:
+        maps: the text of its /proc/PID/maps. Source: proc_pid_maps(5).
+    """
+    return set(re.findall(r"(?m) (/usr/\S+\.so[.\w]*) \(deleted\)$", maps))
+
+
+def unit_of(cgroup: str) -> str:
+    """Return the service that a process belongs to, from the text of its /proc/PID/cgroup."""
+    found = re.findall(r"(?m)/([^/\n]+\.service)(?:/|$)", cgroup)
+    return str(found[-1]) if found else ""
+
+
+def judge_libraries(outdated: Iterable[str]) -> list[Row]:
+    """Say which services use libraries from before an upgrade; there is no row if none does."""
+    names = sorted(outdated)
+    told = f"{', '.join(names)}: from before an upgrade; systemctl restart {' '.join(names)}"
+    return [Row("libraries", told)] if names else []
+
+
 def judge_watch(description: Description, memory: Memory, booted: float, now: float) -> Row:
     """Judge whether the timer looks, and whom it tells.
 
@@ -657,6 +680,16 @@ def look_upgrades() -> list[Row]:
     return [*rows, Row("reboot", "pending")] if REBOOT.exists() else rows
 
 
+def look_libraries() -> list[Row]:
+    """Find services that go on with libraries which an upgrade has replaced."""
+    outdated = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if replaced_libraries((process / "maps").read_text(errors="replace")):
+                outdated.add(unit_of((process / "cgroup").read_text()))
+    return judge_libraries(outdated - {""})
+
+
 def look_backup(now: float) -> list[Row]:
     """Read the report of the role backup, if there is one."""
     text = own(BACKUP)
@@ -738,6 +771,7 @@ def look(
     checks["backup"] = lambda: look_backup(now)
     if thorough:
         checks["upgrades"] = look_upgrades
+        checks["libraries"] = look_libraries
         booted = now - float(Path("/proc/uptime").read_text().split()[0])
         checks["alarms"] = lambda: [judge_watch(description, memory, booted, now)]
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:

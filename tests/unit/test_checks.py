@@ -433,6 +433,39 @@ def test_upgrades_are_counted():
     assert checks.judge_upgrades("").told == "none"
 
 
+MAPS = """\
+55d0c8a00000-55d0c8a2e000 r--p 00000000 08:01 1837 /usr/sbin/nginx
+7f2c5e200000-7f2c5e2d1000 r-xp 000d1000 08:01 2041 /usr/lib/x86_64-linux-gnu/libssl.so.3 (deleted)
+7f2c5e400000-7f2c5e4d1000 r-xp 000d1000 08:01 2042 /usr/lib/x86_64-linux-gnu/libc.so.6
+7f2c5e600000-7f2c5e6d1000 rw-s 00000000 00:01 2043 /dev/zero (deleted)
+7f2c5e700000-7f2c5e7d1000 r-xp 00000000 00:01 2044 /var/www/x/releases/1/.venv/a.so (deleted)
+7f2c5e800000-7f2c5e8d1000 r-xp 00000000 00:01 2045 /tmp/x /usr/lib/a.so (deleted)x
+"""
+
+
+def test_a_library_that_an_upgrade_has_replaced():
+    assert checks.replaced_libraries(MAPS) == {"/usr/lib/x86_64-linux-gnu/libssl.so.3"}
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "unit"),
+    [
+        ("0::/system.slice/nginx.service\n", "nginx.service"),
+        ("0::/django_stack.slice/gunicorn.service/workers\n", "gunicorn.service"),
+        ("4:memory:/\n1:name=systemd:/system.slice/ssh.service\n", "ssh.service"),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
+    ],
+)
+def test_the_service_of_a_process(cgroup, unit):
+    assert checks.unit_of(cgroup) == unit
+
+
+def test_services_with_replaced_libraries_are_named():
+    assert checks.judge_libraries([]) == []
+    (row,) = checks.judge_libraries({"nginx.service", "gunicorn.service"})
+    assert row.told.endswith("systemctl restart gunicorn.service nginx.service")
+
+
 @pytest.mark.parametrize(
     ("ago", "up", "well"), [(60, 9999, True), (601, 9999, False), (601, 60, True)]
 )

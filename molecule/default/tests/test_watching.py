@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +26,14 @@ STATE = "/var/lib/django_stack/monitor/state.json"
 TOKEN = "webhook-token-of-the-tests"
 # What shows logs, settings of units, and processes.
 SHOWN = ["journalctl --no-pager", f"systemctl show {MONITOR}.service", "ps auxeww"]
+# A service that uses a library whose file is replaced after that, as by an upgrade.
+OLD = "/usr/lib/older.so"
+OLDER = f"""
+cp /usr/lib/*-linux-gnu/libz.so.1 {OLD}
+systemd-run --quiet --unit=older --service-type=exec --setenv=LD_PRELOAD={OLD} sleep 300
+sleep 1
+rm {OLD}
+"""
 # What is wrong, and a part of what is said of it.
 TROUBLES = {
     "celery-beat.service": "does not run",
@@ -101,9 +110,11 @@ def probe(host):
 def well(host, door, look, probe):
     """Return what is said of a host that is well."""
     look(3)  # what the scenario has done before is over
+    host.check_output("sh -ec %s", OLDER)
     begun = time.monotonic()
     status = playbook("--limit", door.name, book=STATUS)
     seconds = time.monotonic() - begun
+    host.check_output("systemctl stop older")
     # Searched now, because the end of the troubles empties the journal.
     leaks = [command for command in SHOWN if TOKEN in host.check_output(command)]
     return {
@@ -153,11 +164,12 @@ def test_the_status_of_a_host_that_is_well(well):
                 "memory", "upgrades", "alarms"):  # fmt: skip
         assert f"\n  ok       {row} " in status.stdout, row
     assert "by e-mail, webhook, heartbeat" in status.stdout
+    assert re.search(r"(?m)^  ok       libraries .*\bolder\.service", status.stdout)
 
 
 def test_the_status_takes_seconds(door, well, figures):
     figures.append({"droplet": door.name, "status.yml": f"{well['seconds']:.1f} s"})
-    assert well["seconds"] < 10
+    assert well["seconds"] < 30  # also on a slow and busy machine
 
 
 def test_the_worker_answers_the_probe(well):
