@@ -46,6 +46,7 @@ class ActionModule(ActionBase):
             arguments["hooks"] = releases.digest(self._with_contents(hooks))
         arguments |= {
             "run": run.this(),
+            "play": str(variables.get("ansible_play_name", "")),
             "scripts": {name: self._script(name) for name in SCRIPTS.get(state, [])},
             "recipe": releases.digest(recipe),
             "install_text": _text(install),

@@ -203,6 +203,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import (
+    audit,
     files,
     memory,
     occupied_app,
@@ -258,7 +259,14 @@ class Deploy:
         self.steps.settle()
         self.discard(".next", ".previous")  # of a run that was cut off
         lock.write({**self.run, "since": releases.clock()})
+        self.tell("begins")
         return {}
+
+    def tell(self, told: str) -> None:
+        """Say in the journal what this run does, and which release is live."""
+        play, by = self.given["play"], str(self.run["by"])
+        told = f"{told}, live is {self.host.live() or 'none'}"
+        audit.tell(audit.sentence(self.host.name, play, by, told))
 
     def held(self) -> dict[str, Any]:
         """Return what this run has written in the lock.
@@ -281,6 +289,7 @@ class Deploy:
         if self.lock:
             self.discard(".next", ".previous")
             self.lock.write({})
+            self.tell("ends")
 
     def discard(self, *endings: str) -> None:
         """Remove files beside those of the environment: they have secrets, which may be old ones.
@@ -696,6 +705,7 @@ def main() -> None:
             "gunicorn": text,
             # What the action plugin adds.
             "run": {"type": "dict", "required": True},
+            "play": text,
             "takeover": flag,
             "scripts": {"type": "dict", "default": {}},
             "recipe": text,

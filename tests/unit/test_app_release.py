@@ -8,6 +8,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.clink.django_stack.plugins.action.app_release import ActionModule
 from ansible_collections.clink.django_stack.plugins.module_utils import (
+    audit,
     memory,
     release_store,
     units,
@@ -42,6 +43,7 @@ class Fake:
 
     def __init__(self):
         self.ran, self.fails, self.report, self.warned = [], "", {}, []
+        self.audit = []
 
     def step(self, name):
         self.ran.append(name)
@@ -88,6 +90,7 @@ def fake(monkeypatch, tmp_path):
     monkeypatch.setattr(units, "show", lambda *_: {"ActiveState": "inactive"})
     monkeypatch.setattr(release_store, "PATIENCE", 5.0)
     monkeypatch.setattr(app_release, "MOMENT", 0.1)
+    monkeypatch.setattr(audit, "tell", told.audit.append)
     return told
 
 
@@ -102,9 +105,9 @@ def call(fake, tmp_path):
             "state": state, "application": application(tmp_path / "app"), "request": "source",
             "to": "", "retry": False, "unlock": False, "past_migrations": False,
             "enforced": False, "steps": [], "complete": True, "before_migrate": [], "step": "",
-            "output": "", "agent": "", "gunicorn": "", "run": MINE, "takeover": False,
-            "scripts": {}, "hooks": "", "recipe": RECIPE, "digest": "e1", "revision": revision,
-            "is_git": False,
+            "output": "", "agent": "", "gunicorn": "", "run": MINE, "play": "Deploy it",
+            "takeover": False, "scripts": {}, "hooks": "", "recipe": RECIPE, "digest": "e1",
+            "revision": revision, "is_git": False,
             "archive": "", "environment_text": 'A="1"\n', "dotenv_text": "A=1\n",
             "fetch_text": "", "install_text": "",
         } | given  # fmt: skip
@@ -274,6 +277,25 @@ def test_what_a_run_that_was_cut_off_has_left_of_the_environment_is_removed(call
     assert left(call) == ["environment.next", "environment.previous"]
     call("requested")
     assert left(call) == []
+
+
+def test_the_journal_has_who_did_what(call, deploy, fake):
+    deploy(REVISIONS[0])
+    call("requested", REVISIONS[1])
+    with pytest.raises(ReleaseError):
+        call("failed", REVISIONS[1], step="imports")
+    begun = f"clinic: Deploy it, by {MINE['by']}"
+    assert fake.audit == [
+        f"{begun}: begins, live is none",
+        f"{begun}: ends, live is {NAMES[0]}",
+        f"{begun}: begins, live is {NAMES[0]}",
+        f"{begun}: ends, live is {NAMES[0]}",
+    ]
+
+
+def test_a_line_of_the_journal_is_one_line():
+    told = audit.sentence("clinic", "a\nb", "ada@\x1b[2Jlaptop", "begins")
+    assert told == "clinic: a b, by ada@?[2Jlaptop: begins"
 
 
 def test_the_same_again_is_not_due(call, deploy, fake):

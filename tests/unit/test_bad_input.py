@@ -123,7 +123,10 @@ BAD = {
     "app_broker": [
         "redis", f"redis://:{SECRET}@host:70000/0", "host:6379", f"redis://:{SECRET}@host name/0",
         "none", "sentinel://host:26379;sentinel://host:99999", "sentinel://host:26379;host:26379",
+        f"redis://:{SECRET}@10.0.0.5:6379/0", f"amqp://clinic:{SECRET}@rabbit.example.com/clinic",
+        f"amqps://clinic:{SECRET}@h1//;amqp://clinic:{SECRET}@h2//",
     ],
+    "app_broker_unencrypted": ["perhaps", [True]],
     "app_processes": [
         {"Bot": "manage.py x"}, {"my bot": "manage.py x"}, {"../x": "manage.py x"}, {"1x": "x"},
         {"bot-": "x"}, {"x" * 41: "x"}, {"bot\n": "x"}, {1: "x"},
@@ -482,6 +485,8 @@ BAD = {
     "hardening_disabled_modules": [["usb storage"], ["../x"], ["x /bin/true\n"]],
     "hardening_log_mb": [10, "500M"],
     "hardening_log_days": [0, "30 days"],
+    "hardening_audit_days": [0, "a year"],
+    "hardening_audit_command": ["cat\nrm -r /"],
     "exporters_enabled": [["mysql"], "node", [None], {"node": 1}],
     "exporters_nginx_port": [0, 70000, "x"],
     "exporters_postgresql_port": [0, 70000, "5432x"],
@@ -657,7 +662,7 @@ GOOD = {
         )
     },
     **{
-        f"broker {url}": {"app_broker": url}
+        f"broker {url}": {"app_broker": url, "app_broker_unencrypted": True}
         for url in (
             f"sentinel://:{SECRET}@h1:26379;sentinel://h2:26379", "sentinel://h1:26379/0;sentinel://h2/0",
             "redis+socket:///run/redis/redis.sock", "redis+socket:///run/x.sock?virtual_host=1",
@@ -1114,10 +1119,11 @@ def test_every_filter_is_documented():
         databases,
         nginx_site,
         settings,
+        verified,
     )
 
     documents = {path.stem for path in (ROOT / "plugins" / "filter").glob("*.yml")}
-    of_several = (addresses, databases, nginx_site, settings)
+    of_several = (addresses, databases, nginx_site, settings, verified)
     assert {n for m in of_several for n in m.FilterModule().filters()} == documents
 
 

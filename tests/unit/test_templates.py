@@ -267,6 +267,7 @@ def test_every_file_has_a_reader(rendered):
         "exporters/status.conf", "fail2ban/jail.local", "fail2ban/nginx-login.conf",
         "gunicorn/gunicorn.conf.py", "gunicorn/gunicorn.service", "gunicorn/gunicorn.socket",
         "gunicorn/handover.service",
+        "hardening/audit.logrotate", "hardening/audit.service", "hardening/audit.timer",
         "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf",
         "hardening/sysctl.conf", "hardening/unattended-upgrades",
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
@@ -923,7 +924,9 @@ def test_the_application_knows_of_https(rendered):
 def test_managed_services_are_what_the_application_gets(rendered):
     values = rendered["managed"]["environment"]
     assert values["DATABASE_URL"] == SETS["managed"]["app_database"]
-    assert values["REDIS_URL"] == values["CELERY_BROKER_URL"] == SETS["managed"]["app_broker"]
+    assert values["REDIS_URL"] == values["CELERY_BROKER_URL"]
+    assert values["REDIS_URL"] == f"{SETS['managed']['app_broker']}?ssl_cert_reqs=required"
+    assert "PGSSLMODE" not in values  # the URL has a sslmode
     assert not {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"} & set(
         rendered["none"]["environment"]
     )

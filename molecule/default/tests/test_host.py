@@ -113,6 +113,23 @@ def test_the_journal_has_what_the_services_say(host):
     assert "ready" in host.check_output("journalctl --no-pager -u celery")
 
 
+def test_the_audit_has_logins_and_runs_and_nothing_of_the_application(host):
+    forge = f"runuser -u {APP} -- logger -p authpriv.notice -t"
+    host.check_output(f"{forge} sshd forged by {APP} && {forge} django_stack forged by {APP}")
+    host.check_output("systemctl start django_stack-audit.service")
+    log = host.file("/var/log/django_stack/audit.log")
+    assert (log.user, log.mode) == ("root", 0o640)
+    text = log.content_string
+    assert "Accepted publickey for root" in text
+    assert re.search(
+        rf" {APP}: Provision the stack, by \S+@\S+: ends, live is \w+-\w+$", text, re.M
+    )
+    assert "forged" not in text
+    assert host.run(f"runuser -u {APP} -- sh -c 'echo x >>{log.path}'").failed
+    sent = host.check_output("journalctl --no-pager --output=cat -t audit-of-the-tests")
+    assert "Provision the stack" in sent
+
+
 # --- Users, files, secrets ----------------------------------------------------------------------
 
 
