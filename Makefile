@@ -44,7 +44,7 @@ droplet: $(STAMP) ## Only the bare droplet of the demo: ssh on 127.0.0.1:2222
 test: $(STAMP) ## All checks: lint, the unit tests, the Molecule scenarios
 	@$(MAKE) --no-print-directory images
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going $(TOGETHER)
-	@$(MAKE) --no-print-directory --jobs=1 $(ALONE)
+	@$(MAKE) --no-print-directory --jobs=1 --keep-going $(ALONE)
 
 checks: lint unit cores
 

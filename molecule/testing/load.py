@@ -14,7 +14,11 @@ from droplets import NAME
 from tools.bench import wrk
 
 # From 127.0.0.1, which is exempt from nginx's limits. wrk gives up on a request after the timeout.
-WRK = ["wrk", "--threads=2", "--connections=16", "--duration=600s", "--timeout=30s", "--latency"]
+WRK = ["wrk", "--threads=1", "--connections=4", "--duration=600s", "--timeout=30s", "--latency"]
+# Each client pauses for 80 ms after an answer. The tests look for requests that fail or wait;
+# without a pause, the clients would use most of the processor and slow everything down.
+PAUSES = "/run/pauses.lua"
+PAUSE = "function delay() return 80 end"
 PAGE = "http://127.0.0.1/trials/wait/"
 SETTLE = 0.5  # seconds of load before and after what is measured
 MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}
@@ -63,7 +67,9 @@ def load(droplet: str, page: str = PAGE, *headers: str) -> Iterator[Load]:
     """Have wrk ask for a page without pause during the block; afterwards the figures are there."""
     seen = Load()
     asked = [f"--header={header}" for header in (f"Host: {NAME}", *headers)]
-    with inside(droplet, *WRK, *asked, page) as lines:
+    write = ["docker", "exec", droplet, "sh", "-c", f"echo '{PAUSE}' >{PAUSES}"]
+    subprocess.run(write, check=True)
+    with inside(droplet, *WRK, f"--script={PAUSES}", *asked, page) as lines:
         time.sleep(SETTLE)
         yield seen
         time.sleep(SETTLE)
