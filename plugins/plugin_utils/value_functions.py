@@ -297,6 +297,11 @@ def source_is_protected(values: Values) -> bool:
     return "@" not in place.split("/")[2] and _like(DIGESTS[key])(source.get(key))
 
 
+def signing_keys_are_for_git(values: Values) -> bool:
+    """Only a commit or a tag of git can be signed."""
+    return not values["app_signing_keys"] or bool(values["app_source"].get("git"))
+
+
 def _part(pattern: str, key: str) -> Callable[[Values], bool]:
     """Return a test of one key of app_source, where it is given."""
     return lambda values: (
@@ -545,6 +550,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
         "archive",
     ),
     "app_source cannot be replaced on its way": source_is_protected,
+    "app_signing_keys are for a repository": signing_keys_are_for_git,
     "app_source has a checksum": _part(
         r"(?i)(md5|sha1|sha224|sha256|sha384|sha512):[0-9a-f]+", "checksum"
     ),

@@ -201,6 +201,10 @@ BAD = {
         ["ssh-ed25519 AAAA"], ["github.com"], ["github.com ssh-ed25519 AAAA\nx"], None,
         "github.com ssh-ed25519 AAAA", ["@revoked * ssh-rsa AAAA"],
     ],
+    "app_signing_keys": [
+        ["github.com ssh-ed25519 AAAA"], ["ssh-ed25519 AAAA\nssh-rsa AAAA"], ["A1B2C3D4"], None,
+        ["ssh-ed25519 AAAA"],  # the source of these tests is a directory
+    ],
     "app_deploy_key": ["~/.ssh/id_ed25519", "ssh-ed25519 AAAA me@host"],
     "app_memory_percent": [0, 19, 101, "85%", "", [85]],
     "swap_file_mb": [-1, 65537, "1G", "", None, [1024]],
@@ -764,6 +768,10 @@ GOOD = {
             "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ecdsa-sha2-nistp256 A+/=",
         ],
         "app_packages": ["x @ git+ssh://git@github.com/team/x.git", "y @ git+https://github.com/y@v1"],
+    },
+    "signing keys": {
+        "app_source": {"git": "git@example.com:team/clinic.git", "ref": "v1"},
+        "app_signing_keys": ["ssh-ed25519 AAAAC3Nz ada@laptop", "sk-ssh-ed25519@openssh.com AAAA"],
     },
     "deploying": {
         "app_deploy_key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",

@@ -195,3 +195,81 @@ def test_ssh_accepts_the_given_host_keys_and_no_others(monkeypatch, tmp_path):
     assert f"UserKnownHostsFile={tmp_path}/known_hosts.given " in command
     text = (tmp_path / "known_hosts.given").read_text()
     assert text == "a ssh-ed25519 AAAA\nb ssh-ed25519 BBBB\n"
+
+
+# --- Signatures -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signed(tmp_path, monkeypatch):
+    """A repository with signed and unsigned commits and tags; a function that verifies one."""
+    for name in ("ada", "eve"):
+        key = [
+            "ssh-keygen",
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            name,
+            "-f",
+            str(tmp_path / name),
+        ]
+        subprocess.run(key, check=True)
+    work = tmp_path / "work"
+    work.mkdir()
+    git("init", "--quiet", where=work)
+
+    def sign(name):
+        return ["-c", "gpg.format=ssh", "-c", f"user.signingKey={tmp_path / name}"]
+
+    def commit(text, *settings, options=()):
+        (work / "manage.py").write_text(text)
+        git("add", ".", where=work)
+        git(*settings, "commit", "--quiet", *options, "-m", text, where=work)
+        return git("rev-parse", "HEAD", where=work)
+
+    commits = {
+        "ada": commit("1", *sign("ada"), options=["-S"]),
+        "eve": commit("2", *sign("eve"), options=["-S"]),
+        "nobody": commit("3"),
+    }
+    git(*sign("ada"), "tag", "-s", "v1", "-m", "v1", where=work)  # of the commit of nobody
+    git(*sign("eve"), "tag", "-s", "v2", "-m", "v2", where=work)
+    git("tag", "-a", "v3", "-m", "v3", where=work)
+    git("tag", "v4", where=work)
+    git("update-ref", "refs/tags/v5", "refs/tags/v1", where=work)  # v1 under another name
+    monkeypatch.setattr(fetch, "SIGNERS", tmp_path / "signers")
+    monkeypatch.chdir(work)
+    key = (tmp_path / "ada.pub").read_text().strip()
+
+    def verify(name, tag=""):
+        return fetch.verify(commits[name], tag, ["ssh-ed25519 AAAAC3Nz", key])
+
+    return verify
+
+
+def test_a_signed_commit_and_a_signed_tag_are_taken(signed):
+    signed("ada")
+    signed("ada", "v4")
+    signed("nobody", "v1")
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [("eve", ""), ("nobody", ""), *(("nobody", f"v{number}") for number in (2, 3, 4, 5))],
+)
+def test_what_no_key_has_signed_is_refused(signed, name, tag):
+    with pytest.raises(SystemExit, match="app_signing_keys: none of these keys has signed"):
+        signed(name, tag)
+
+
+def test_a_replaced_commit_and_the_configuration_of_the_clone_help_nobody(signed, tmp_path):
+    where = tmp_path / "work"
+    heads = git("log", "--format=%H", where=where).split()
+    git("replace", heads[0], heads[2], where=where)
+    git("config", "gpg.program", "true", where=where)
+    git("config", "gpg.ssh.program", "true", where=where)
+    with pytest.raises(SystemExit):
+        signed("nobody")

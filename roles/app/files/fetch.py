@@ -2,10 +2,11 @@
 
 The environment says what: FETCH_GIT and FETCH_REF, or FETCH_ARCHIVE and FETCH_CHECKSUM. FETCH_KEY
 is the file of a deploy key, if there is one, and FETCH_KNOWN_HOSTS has lines of known_hosts(5).
-FETCH_CHECK asks for the revision alone. HOME holds the clone, or the archive. FETCH_MIRRORS asks
-for copies of repositories that packages come from: the step that builds packages has no key, and
-takes them from there. A login in a URL reaches git through its environment: a command line and the
-configuration of the clone would show it.
+FETCH_SIGNERS has public keys, one of which must have signed the commit or its tag. FETCH_CHECK asks
+for the revision alone. HOME holds the clone, or the archive. FETCH_MIRRORS asks for copies of
+repositories that packages come from: the step that builds packages has no key, and takes them from
+there. A login in a URL reaches git through its environment: a command line and the configuration of
+the clone would show it.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ REPOSITORY = HOME / "repository"
 ARCHIVE = HOME / "source.tar"
 MIRRORS = HOME / "mirrors"
 KNOWN_HOSTS = HOME / "known_hosts"
+SIGNERS = HOME / "signers"
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 HELPER = '!printf "username=%s\\npassword=%s\\n" "$FETCH_USER" "$FETCH_PASSWORD" #'
 
@@ -109,7 +111,9 @@ def clone(url: str, ref: str) -> str:
             break
     else:
         git("fetch", "--quiet", url, ref, settings=settings)
-        commit = git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
+        name, commit = "", git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
+    if keys := os.environ.get("FETCH_SIGNERS"):
+        verify(commit, ref if name == f"refs/tags/{ref}" else "", keys.splitlines())
     git("checkout", "--quiet", "--force", "--detach", commit)
     # Relative URLs of submodules start from this; an earlier version may have left a login in it.
     git("config", "remote.origin.url", url)
@@ -117,6 +121,39 @@ def clone(url: str, ref: str) -> str:
         git("submodule", "--quiet", "sync", "--recursive")
         git("submodule", "--quiet", "update", "--init", "--recursive", "--force")
     return commit
+
+
+def verify(commit: str, tag: str, keys: list[str]) -> None:
+    """End unless one of the keys has signed a commit or the tag that names it.
+
+    A server could show an old tag under the name of a new one, so that the name in the tag counts.
+
+    Args:
+        commit: what is deployed.
+        tag: the name of the tag that was asked for; empty if it was none.
+        keys: public keys of SSH.
+    """
+    SIGNERS.write_text("".join(f'* namespaces="git" {key}\n' for key in keys))
+    signers = [f"gpg.ssh.allowedSignersFile={SIGNERS}", "gpg.ssh.revocationFile="]
+    programs = ["gpg.ssh.program=ssh-keygen", "gpg.program=false", "gpg.x509.program=false"]
+    settings = [word for each in (*signers, *programs) for word in ("-c", each)]
+    asked = [["verify-commit", commit]]
+    if tag:
+        header = git("cat-file", "-p", f"refs/tags/{tag}").partition("\n\n")[0]
+        if f"tag {tag}" in header.splitlines():
+            asked.insert(0, ["verify-tag", f"refs/tags/{tag}"])
+    told = ""
+    for words in asked:
+        command = ["git", "--no-replace-objects", *settings, *words]
+        done = subprocess.run(command, text=True, capture_output=True)
+        if done.returncode == 0:
+            return
+        told += done.stderr
+    print(told.strip(), file=sys.stderr)
+    raise SystemExit(
+        f"app_signing_keys: none of these keys has signed the commit {commit}"
+        + (f" or the tag {tag}" if tag else "")
+    )
 
 
 def mirror(urls: list[str]) -> None:
