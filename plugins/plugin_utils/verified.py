@@ -6,14 +6,14 @@ says otherwise.
 
 from __future__ import annotations
 
-import re
 from urllib.parse import parse_qsl, urlsplit
+
+from ansible_collections.clink.django_stack.plugins.module_utils import backups
 
 from . import addresses
 
 # Debian keeps all authorities here that it trusts, and adds those of `ca_certificates_files`.
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-POSTGRESQL = re.compile(r"(postgres(ql)?|postgis|psql|pgsql)([+-].*)?")
 REDIS = "ssl_cert_reqs"
 # The schemes of brokers without TLS. The URL of a Sentinel does not tell.
 PLAIN = frozenset({"redis", "amqp", "pyamqp", "librabbitmq"})
@@ -28,9 +28,14 @@ def database(url: str) -> dict[str, str]:
     Args:
         url: of a database; or another text, such as `local`.
     """
-    parts = urlsplit(url)
-    said = "sslmode" in dict(parse_qsl(parts.query))
-    if said or not POSTGRESQL.fullmatch(parts.scheme) or addresses.is_on_this_host(url):
+    if backups.database_kind(url) != "dump":
+        return {}
+    known = backups.libpq_environment(url)
+    hosts = known.get("PGHOST", "").split(",")
+    here = [
+        addresses.is_on_this_host(f"postgresql://{addresses.bracketed(host)}") for host in hosts
+    ]
+    if "PGSSLMODE" in known or all(here):
         return {}
     return {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": CA_BUNDLE}
 

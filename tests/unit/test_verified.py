@@ -18,6 +18,8 @@ REQUIRED = {
         "postgresql+psycopg://u@[2001:db8::1]/x?sslrootcert=/etc/own.crt",
         "postgis://u:p@db1,db2/x",
         "pgsql://u:p@db/x?options=sslmode",
+        "postgresql:///x?host=db.example.com&user=u",
+        "postgresql://u:p@localhost,db2/x",
     ],
 )
 def test_a_database_on_another_host_is_verified(url):
@@ -37,6 +39,8 @@ def test_a_database_on_another_host_is_verified(url):
         "postgresql://u@localhost/x",
         "postgresql:///x?host=/run/postgresql",
         "postgresql://u@%2Frun%2Fpostgresql/x",
+        "postgresql:///x?host=127.0.0.1",
+        "postgresql:///x",
         "postgresql://u:p@db/x?sslmode=disable",
         "postgresql://u:p@db/x?a=b&sslmode=require",
     ],
