@@ -840,7 +840,6 @@ LAST = (
     ),
 )
 
-# What roles/app/files/prepare.py says itself.
 # What the programs of the steps say themselves. In the log of a service an application could print
 # such a line, and so give advice in the name of this collection.
 PREPARE = Cause(
@@ -849,6 +848,7 @@ PREPARE = Cause(
     "$told.",
 )
 LIST = Cause(r"\A(?s:.*)^advice: (?P<advice>.+)$", "$advice")  # the last line of packages.py
-OWN = {"check": PREPARE, "trial": PREPARE, "list": LIST, "packages": LIST}
+SIGNED = Cause(r"^(?P<told>app_signing_keys: none of these keys has signed .+)$", "$told")
+OWN = {"check": PREPARE, "trial": PREPARE, "fetch": SIGNED, "list": LIST, "packages": LIST}
 
 CAUSES = (*SANDBOX, *FILES, *PACKAGES, *SETTINGS, *SERVICES, *PROCESSES, *LAST)

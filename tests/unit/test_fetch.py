@@ -9,6 +9,7 @@ import threading
 import urllib.request
 
 import pytest
+from ansible_collections.clink.django_stack.plugins.module_utils import release_hints
 from test_packages import FILES, fetch
 
 TOKEN = "t0ken-of-the-tests"
@@ -204,22 +205,11 @@ def test_ssh_accepts_the_given_host_keys_and_no_others(monkeypatch, tmp_path):
 def signed(tmp_path, monkeypatch):
     """A repository with signed and unsigned commits and tags; a function that verifies one."""
     for name in ("ada", "eve"):
-        key = [
-            "ssh-keygen",
-            "-q",
-            "-t",
-            "ed25519",
-            "-N",
-            "",
-            "-C",
-            name,
-            "-f",
-            str(tmp_path / name),
-        ]
-        subprocess.run(key, check=True)
+        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name]
+        subprocess.run([*key, "-f", str(tmp_path / name)], check=True)
     work = tmp_path / "work"
     work.mkdir()
-    git("init", "--quiet", where=work)
+    git("init", "--quiet", "--initial-branch=main", where=work)
 
     def sign(name):
         return ["-c", "gpg.format=ssh", "-c", f"user.signingKey={tmp_path / name}"]
@@ -273,3 +263,16 @@ def test_a_replaced_commit_and_the_configuration_of_the_clone_help_nobody(signed
     git("config", "gpg.ssh.program", "true", where=where)
     with pytest.raises(SystemExit):
         signed("nobody")
+
+
+@pytest.mark.parametrize(
+    ("ref", "taken"),
+    [("v1", True), ("refs/tags/v1", True), ("main", False), ("v4", False), ("v5", False)],
+)
+def test_a_release_has_to_be_signed(signed, run, tmp_path, ref, taken):
+    url, key = f"file://{tmp_path}/work", (tmp_path / "ada.pub").read_text().strip()
+    assert run(url, ref)[0] == 0
+    code, output = run(url, ref, FETCH_SIGNERS=key)
+    assert (code == 0) is taken, output
+    told = release_hints.explain("fetch", output)
+    assert told.startswith("app_signing_keys: none of these keys") is not taken, told

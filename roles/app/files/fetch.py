@@ -113,7 +113,7 @@ def clone(url: str, ref: str) -> str:
         git("fetch", "--quiet", url, ref, settings=settings)
         name, commit = "", git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
     if keys := os.environ.get("FETCH_SIGNERS"):
-        verify(commit, ref if name == f"refs/tags/{ref}" else "", keys.splitlines())
+        verify(commit, name.partition("refs/tags/")[2], keys.splitlines())
     git("checkout", "--quiet", "--force", "--detach", commit)
     # Relative URLs of submodules start from this; an earlier version may have left a login in it.
     git("config", "remote.origin.url", url)
@@ -153,6 +153,7 @@ def verify(commit: str, tag: str, keys: list[str]) -> None:
     raise SystemExit(
         f"app_signing_keys: none of these keys has signed the commit {commit}"
         + (f" or the tag {tag}" if tag else "")
+        + ". Sign it (git tag -s, git commit -S), or add the key of who has signed it."
     )
 
 
