@@ -349,9 +349,12 @@ def replaced_libraries(maps: str) -> set[str]:
 
 
 def unit_of(cgroup: str) -> str:
-    """Return the service that a process belongs to, from the text of its /proc/PID/cgroup."""
-    found = re.findall(r"(?m)/([^/\n]+\.service)(?:/|$)", cgroup)
-    return str(found[-1]) if found else ""
+    """Return the service that a process belongs to, from the text of its /proc/PID/cgroup.
+
+    A user's own services are below user@UID.service, which is the one that root can restart.
+    """
+    found = re.search(r"(?m)/([^/\n]+\.service)(?:/|$)", cgroup)
+    return found[1] if found else ""
 
 
 def judge_libraries(outdated: Iterable[str]) -> list[Row]:

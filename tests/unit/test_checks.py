@@ -454,6 +454,10 @@ def test_a_library_that_an_upgrade_has_replaced():
         ("0::/django_stack.slice/gunicorn.service/workers\n", "gunicorn.service"),
         ("4:memory:/\n1:name=systemd:/system.slice/ssh.service\n", "ssh.service"),
         ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
+        (
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service\n",
+            "user@1000.service",
+        ),
     ],
 )
 def test_the_service_of_a_process(cgroup, unit):
