@@ -1,6 +1,8 @@
 """The admin: what the public API hides is here."""
 
+from django import forms
 from django.contrib import admin
+from django.db import models
 from django.http import HttpRequest
 
 from .models import Appointment, Document, Heartbeat, Notification
@@ -27,6 +29,8 @@ class DocumentAdmin(admin.ModelAdmin):
     list_select_related = ["user"]
     autocomplete_fields = ["user"]
     search_fields = ["title", "user__username"]
+    # The usual widget links the file below MEDIA_URL, where it is not.
+    formfield_overrides = {models.FileField: {"widget": forms.FileInput}}
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
