@@ -291,18 +291,19 @@ def up(
         The container, and what was done: "made", "started" or "runs".
 
     Raises:
-        DropletError: if it cannot be made, does not boot, or is there with other ports or
-            another release.
+        DropletError: if it cannot be made, does not boot, or is there with other ports, another
+            release or another key.
     """
     ports = bindings(publish)
     wanted = {LABEL: release, f"{LABEL}.publish": " ".join(sorted(publish))}
+    wanted[f"{LABEL}.key"] = hashlib.sha256(public_key()).hexdigest()[:12]
     container = find(client, name)
     done = "made"
     if container:
         if any(container.labels.get(key) != value for key, value in wanted.items()):
             raise DropletError(
-                f"{name} is there with another release or other ports: "
-                f"python -m tools.droplet down {name}"
+                f"{name} is there with another release, with other ports, or with the SSH key of "
+                f"another copy of this repository: python -m tools.droplet down {name}"
             )
         done = "runs" if container.status == "running" else "started"
         if done == "started":

@@ -31,6 +31,7 @@ class ActionModule(ActionBase):
         source = dict(arguments.pop("source", None) or {})
         install = dict(arguments.pop("install_environment", None) or {})
         environment = arguments.pop("environment", None)
+        owner = arguments.pop("owner_environment", None)
         header = f"#\n# {variables.get('ansible_managed', 'Ansible managed')}\n#"
         recipe = self._with_contents(arguments.pop("recipe", []))
         hooks = arguments.pop("after_switch", None)
@@ -42,6 +43,9 @@ class ActionModule(ActionBase):
                 "dotenv_text": releases.dotenv_text(environment, header),
                 "digest": releases.digest(environment, arguments.pop("settings", [])),
             }
+        if environment is not None and owner is not None:
+            others = {name: text for name, text in owner.items() if environment.get(name) != text}
+            arguments["owner_text"] = releases.environment_text(others, header) if others else ""
         if hooks is not None:
             arguments["hooks"] = releases.digest(self._with_contents(hooks))
         arguments |= {

@@ -71,6 +71,7 @@ class ActionModule(ActionBase):
             secrets = secret_files.of_host(
                 hosts.text_of(self, given["environment_file"], variables),
                 hosts.text_of(self, given["backup_file"], variables),
+                hosts.text_of(self, f"{given['environment_file']}_owner", variables),
             )
             if not secrets:
                 raise SecretsError("The host has none of the secrets: has site.yml run there?")

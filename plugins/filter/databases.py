@@ -1,4 +1,4 @@
-"""The filters database_wishes and preloaded: what the databases of PostgreSQL need."""
+"""The filters for the databases of PostgreSQL: what they need, and their roles."""
 
 from __future__ import annotations
 
@@ -13,4 +13,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by their names."""
-        return {"database_wishes": databases.wishes, "preloaded": databases.preloaded}
+        return {
+            "database_roles": databases.roles_of,
+            "database_wishes": databases.wishes,
+            "preloaded": databases.preloaded,
+        }

@@ -616,8 +616,10 @@ SERVICES = (
     ),
     Cause(
         r"permission denied for (?:schema|table|relation|database) (?P<name>\S+)|must be owner of",
-        "The role of the application does not own what it changes. Once, as the superuser: REASSIGN"
-        " OWNED BY the old role TO app_database_user.",
+        "The role does not own what it changes. The services log in as a role that only reads and "
+        "writes rows: an application that changes tables while it serves needs app_database_ddl: "
+        "true. Migrations log in as the owner of the database. If another role has made the table, "
+        "do once, as the superuser: REASSIGN OWNED BY the other role TO the owner.",
     ),
     Cause(
         r"unable to open database file|attempt to write a readonly database",

@@ -1,4 +1,4 @@
-"""What a database of PostgreSQL needs beside its owner: extensions and a collation.
+"""What a database of PostgreSQL needs: rights of its roles, extensions and a collation.
 
 It decides and runs nothing; the module `postgresql_databases` asks PostgreSQL and the host.
 """
@@ -120,6 +120,11 @@ def create(name: str, owner: str, collation: str) -> str:
     )
 
 
+def belongs(name: str, owner: str) -> str:
+    """Return the statement that gives a database an owner."""
+    return f"ALTER DATABASE {identifier(name)} OWNER TO {identifier(owner)}"
+
+
 def private(name: str, users: Iterable[str] = ()) -> list[str]:
     """Return the statements by which only certain roles can connect to a database.
 
@@ -132,6 +137,127 @@ def private(name: str, users: Iterable[str] = ()) -> list[str]:
     place = identifier(name)
     allowed = [f"GRANT CONNECT ON DATABASE {place} TO {identifier(user)}" for user in users]
     return [*allowed, f"REVOKE CONNECT ON DATABASE {place} FROM PUBLIC"]
+
+
+# What the role that serves may do with the rows of a table, and with the next number of a sequence.
+# MAINTAIN, of PostgreSQL 17, is for REFRESH MATERIALIZED VIEW and the like.
+ROW_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
+MAINTAIN = 170000
+NUMBER_RIGHTS = ("USAGE", "SELECT", "UPDATE")
+# Prints the statements that are missing. The default rights are for what the owner will create.
+MISSING = """
+select format('REVOKE CREATE ON SCHEMA public FROM PUBLIC') from pg_namespace
+ where nspname = 'public' and exists (select from aclexplode(nspacl) right_of
+         where right_of.grantee = 0 and right_of.privilege_type = 'CREATE')
+union all
+select format('GRANT USAGE, CREATE ON SCHEMA public TO %I', {owner}) from pg_namespace
+ where nspname = 'public' and not has_schema_privilege({owner}, oid, 'CREATE')
+union all
+select format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO %I', datname, {user}) from pg_database
+ where datname = current_database()
+   and not (has_database_privilege({user}, oid, 'CONNECT')
+            and has_database_privilege({user}, oid, 'TEMPORARY'))
+union all
+select format('GRANT USAGE ON SCHEMA %I TO %I', nspname, {user}) from pg_namespace
+ where (nspname = 'public' or nspowner = {owner}::regrole)
+   and not has_schema_privilege({user}, oid, 'USAGE')
+union all
+select format('GRANT {rows} ON TABLE %s TO %I', oid::regclass, {user}) from pg_class
+ where relkind in ('r', 'p', 'v', 'm', 'f') and relowner = {owner}::regrole
+   and not ({has_rows})
+union all
+select format('GRANT {numbers} ON SEQUENCE %s TO %I', oid::regclass, {user}) from pg_class
+ where relkind = 'S' and relowner = {owner}::regrole and not ({has_numbers})
+union all
+select format('ALTER DEFAULT PRIVILEGES FOR ROLE %I GRANT %s ON %s TO %I',
+              {owner}, rights, kinds, {user})
+  from (values ('r', 'TABLES', '{rows}'), ('S', 'SEQUENCES', '{numbers}'),
+               ('n', 'SCHEMAS', 'USAGE')) as wanted (kind, kinds, rights)
+ where not string_to_array(rights, ', ') <@ coalesce(
+         (select array_agg(each.privilege_type::text)
+            from pg_default_acl, aclexplode(defaclacl) as each
+           where defaclrole = {owner}::regrole and defaclnamespace = 0
+             and defaclobjtype = kind::"char" and each.grantee = {user}::regrole), array[]::text[])
+"""
+# Prints which of some roles own something in the database. REASSIGN OWNED leaves default rights and
+# user mappings alone, and the role that serves may have temporary tables and large objects.
+OWNERS = """
+select distinct rolname from pg_roles
+  join pg_shdepend on refobjid = pg_roles.oid and deptype = 'o'
+   and classid not in ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass,
+                       'pg_largeobject'::regclass)
+  join pg_database on datname = current_database()
+   and pg_database.oid in (dbid, case when classid = 'pg_database'::regclass then objid end)
+ where refclassid = 'pg_authid'::regclass and rolname in ({roles})
+   and not exists (select from pg_class
+                    where pg_shdepend.classid = 'pg_class'::regclass and pg_class.oid = objid
+                      and relpersistence = 't')
+ order by 1
+"""
+# No statement of the application waits longer than this for the tables, so that PostgreSQL finds no
+# deadlock (deadlock_timeout, 1s) and ends none of its transactions.
+HANDOVER_MS = 900
+
+
+def missing_rights(owner: str, user: str, version: int) -> str:
+    """Return the query that prints the statements which a role needs to serve without DDL.
+
+    Args:
+        owner: the role that owns the tables and changes them.
+        user: the role that reads and writes their rows.
+        version: of the server, as server_version_num has it.
+    """
+    rows = [*ROW_RIGHTS, *(["MAINTAIN"] if version >= MAINTAIN else [])]
+
+    def has(kind: str, rights: Iterable[str]) -> str:
+        asked = (f"has_{kind}_privilege({literal(user)}, oid, '{right}')" for right in rights)
+        return " and ".join(asked)
+
+    return MISSING.format(
+        owner=literal(owner),
+        user=literal(user),
+        rows=", ".join(rows),
+        numbers=", ".join(NUMBER_RIGHTS),
+        has_rows=has("table", rows),
+        has_numbers=has("sequence", NUMBER_RIGHTS),
+    )
+
+
+def owners_among(roles: Iterable[str]) -> str:
+    """Return the query that prints which of some roles own something in the database."""
+    return OWNERS.format(roles=", ".join(map(literal, roles)))
+
+
+def handover(former: str, owner: str, others: Iterable[str]) -> list[str]:
+    """Return the statements that give what a role owns in a database to another role.
+
+    All tables are locked first. An application that serves meanwhile waits for less than a second,
+    and goes on. It keeps the large objects that it has made.
+
+    Args:
+        former: the role that owns the objects.
+        owner: the role that will own them.
+        others: other databases of the former role, which REASSIGN OWNED would give away, too.
+    """
+    lock = (
+        "for each in select oid::regclass::text from pg_class where relkind in ('r', 'p', 'v')"
+        f" and relowner = {literal(former)}::regrole order by relkind = 'v', oid"
+        " loop execute 'LOCK TABLE ' || each; end loop;"
+    )
+    keep = (
+        "for each in select oid::text from pg_largeobject_metadata"
+        f" where lomowner = {literal(owner)}::regrole loop"
+        f" execute 'ALTER LARGE OBJECT ' || each || ' OWNER TO ' || {literal(identifier(former))};"
+        " end loop;"
+    )
+    return [
+        f"SET LOCAL statement_timeout = {HANDOVER_MS}",
+        f"DO $$ declare each text; begin {lock} end $$",
+        "SET LOCAL statement_timeout = 0",
+        f"REASSIGN OWNED BY {identifier(former)} TO {identifier(owner)}",
+        f"DO $$ declare each text; begin {keep} end $$",
+        *(belongs(each, former) for each in others),
+    ]
 
 
 def refuse_another_collation(name: str, collation: str, row: Mapping[str, Any]) -> None:
@@ -263,6 +389,23 @@ def preloaded(
     return {**more, **settings}
 
 
+def roles_of(databases: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the roles of databases by their names, each with its password.
+
+    Args:
+        databases: of the description. A `user` serves, an `owner` changes tables; `attributes` are
+            those of the owner.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for each in databases.values():
+        if each.get("user"):
+            found[each["user"]] = {"password": each["user_password"]}
+    for each in databases.values():
+        more = {"attributes": each["attributes"]} if each.get("attributes") else {}
+        found[each["owner"]] = {"password": each["password"], **more}
+    return found
+
+
 def wishes(
     databases: Mapping[str, Mapping[str, Any]], special: bool = False
 ) -> dict[str, dict[str, Any]]:
@@ -275,6 +418,7 @@ def wishes(
     return {
         name: {
             "owner": each["owner"],
+            "user": each.get("user") or "",
             "extensions": list(each.get("extensions") or []),
             "collation": each.get("collation") or "",
         }

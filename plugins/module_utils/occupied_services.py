@@ -280,8 +280,8 @@ def postgresql(claim: Given, host: Looks) -> list[Finding]:
     """Return what PostgreSQL does for others.
 
     Args:
-        claim: what the role wants: its `version`, `port`, `databases` with their owners, and the
-            names of its `settings`.
+        claim: what the role wants: its `version`, `port`, and the names of its `databases`,
+            `roles` and `settings`.
         host: its listeners are read where they are needed.
     """
     version, port = str(claim["version"]), int(claim["port"])
@@ -333,13 +333,13 @@ def postgresql(claim: Given, host: Looks) -> list[Finding]:
 def same_names(claim: Given, names: list[str], roles: list[str]) -> list[Finding]:
     """Return the databases and roles of others that the role would change."""
     same = sorted(set(claim["databases"]) & set(names))
-    owners = sorted(set(claim["databases"].values()) & set(roles))
+    taken = sorted(set(claim["roles"]) & set(roles))
     found = []
     if same:
         found.append(Finding(f"PostgreSQL has a database {same[0]} already, which would be used"))
-    if owners:
+    if taken:
         found.append(
-            Finding(f"PostgreSQL has a role {owners[0]} already, which would get another password")
+            Finding(f"PostgreSQL has a role {taken[0]} already, which would get another password")
         )
     return found
 

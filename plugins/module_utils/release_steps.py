@@ -286,8 +286,16 @@ class Steps:
     def as_application(
         self, steps: Sequence[str], path: Path, command: list[str], environment: Path,
         variables: dict[str, str] | None = None, writes: tuple[str, ...] = (),
+        is_owner: bool = True,
     ) -> str:  # fmt: skip
-        """Run a command in a release as the application's user."""
+        """Run a command in a release as the application's user.
+
+        `is_owner` says whether it logs in to PostgreSQL as the owner of the database.
+        """
+        owner = [self.host.owner_file] if is_owner and self.host.owner_file.exists() else []
+        # In a user namespace of its own: the services have the same user, and could read its
+        # environment.
+        more = {"PrivateUsers": True} if owner else {}
         # An environment file comes after all else that systemd sets; a release that is not live has
         # static files of its own.
         command = ["/usr/bin/env", f"STATIC_ROOT={path}/.staticfiles", *command]
@@ -299,7 +307,8 @@ class Steps:
         }
         return self.run(
             steps, self.application["user"], path / self.application["directory"], command, given,
-            ReadWritePaths=[self.application["shared"], *writes], EnvironmentFile=str(environment),
+            ReadWritePaths=[self.application["shared"], *writes],
+            EnvironmentFile=[str(file) for file in (environment, *owner)], **more,
         )  # fmt: skip
 
     def share(self, path: Path, environment: Path) -> None:
@@ -340,11 +349,11 @@ class Steps:
         return releases.report(text)
 
     def trial(self, path: Path, environment: Path) -> None:
-        """Start the release beside the live one and ask it a real request."""
+        """Start the release beside the live one, as a service, and ask it a real request."""
         command = ["python", "-c", self.scripts["trial.py"]]
         variables = {
             **self.application["django_variables"],
             "APP_GUNICORN": self.scripts["gunicorn.conf.py"],
             "STATIC_ROOT": f"{path}/.staticfiles",
         }
-        self.as_application(["trial"], path, command, environment, variables)
+        self.as_application(["trial"], path, command, environment, variables, is_owner=False)

@@ -82,6 +82,9 @@ class Host:
         self.current = Path(application["current"])
         self.record_file = Path("/etc/ansible/facts.d", f"{self.name}.fact")
         self.environment_file = Path(application["environment_file"])
+        # With the login of the owner of the database. Only root reads it, for the steps of a
+        # release and the commands of an operator.
+        self.owner_file = self.environment_file.with_name(f"{self.environment_file.name}_owner")
         self.dotenv_file = Path("/etc", self.name, "dotenv")
         self.state = Path("/run/django_stack", self.name)
         self.cache = Path(

@@ -65,6 +65,11 @@ options:
       - The variables of the release's processes. The action plugin of this name renders them, and
         the module gets the texts.
     type: dict
+  owner_environment:
+    description:
+      - The variables of the steps and hooks that may change the tables of the database. Those that
+        O(environment) has as well are left out.
+    type: dict
   source:
     description: Where the code comes from, as C(app_source); the action plugin sends a local one.
     type: dict
@@ -316,6 +321,7 @@ class Deploy:
             if other := self.take():
                 return other
             self.host.own()
+            self.keep_owner()
             if kind == "source":
                 self.need_directories()
         record, live = self.host.record(), self.host.live()
@@ -400,6 +406,20 @@ class Deploy:
         if self.given["application"]["dotenv"]:
             files.append((self.host.dotenv_file, self.given["dotenv_text"] or ""))
         return files
+
+    def keep_owner(self) -> None:
+        """Write the environment file with which the owner of the database migrates.
+
+        No service reads it, so that it is no part of an environment that is tested first.
+        site.yml, which creates the role, writes the first one.
+        """
+        text, file = self.given["owner_text"], self.host.owner_file
+        if text is None or not (self.given["enforced"] or file.exists()):
+            return
+        if not text:
+            file.unlink(missing_ok=True)
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            files.replace(file, text, 0o600)
 
     def drifted(self) -> bool:
         """Return whether a file of the environment is not what the description makes of it."""
@@ -716,6 +736,7 @@ def main() -> None:
             "archive": text,
             "environment_text": {"type": "str", "no_log": True},
             "dotenv_text": {"type": "str", "no_log": True},
+            "owner_text": {"type": "str", "no_log": True},
             "fetch_text": {"type": "str", "no_log": True},
             "install_text": {"type": "str", "no_log": True},
         },

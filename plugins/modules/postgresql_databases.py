@@ -10,12 +10,16 @@ description:
     and fails if an extension has no package, or if a database is there with another collation.
   - With O(state=present) the databases are created, with their owners, which must exist, and their
     extensions. Existing databases keep their collation and all their extensions.
-  - Only the owner, superusers, and the roles that have rights in it can then connect to such a
-    database. On a cluster that nobody else has used before, only superusers and the members of
-    C(pg_monitor) can connect to V(postgres), and only superusers to V(template1).
+  - A database with a user has two roles. The owner owns all and changes tables; the user reads and
+    writes rows, and cannot create, change or drop a table. What the user owned before becomes the
+    owner's, in one transaction.
+  - Only the owner, the user, superusers, and the roles that have rights in it can then connect to
+    such a database. On a cluster that nobody else has used before, only superusers and the members
+    of C(pg_monitor) can connect to V(postgres), and only superusers to V(template1).
 options:
   databases:
-    description: The databases by their names, each a dictionary of owner, extensions and collation.
+    description:
+      - The databases by their names, each a dictionary of owner, user, extensions and collation.
     type: dict
     required: true
   version:
@@ -46,7 +50,12 @@ EXAMPLES = r"""
 - name: Create a database with an extension
   clink.django_stack.postgresql_databases:
     databases:
-      clinic: {owner: clinic, extensions: [vector], collation: de-DE-x-icu}
+      clinic: {owner: clinic, user: "", extensions: [vector], collation: de-DE-x-icu}
+
+- name: Create a database whose application cannot change its tables
+  clink.django_stack.postgresql_databases:
+    databases:
+      clinic: {owner: clinic_owner, user: clinic, extensions: [], collation: ""}
 """
 
 RETURN = r"""
@@ -63,6 +72,7 @@ changes:
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +96,8 @@ USERS = (
 # Databases of each cluster, and the roles that have to connect to them.
 COMMON = {"postgres": ["pg_monitor"], "template1": []}
 SERVICE = "postgresql.service"  # as the take-over of a cluster remembers it
+TRIES = 15  # to lock all tables of a database, with a second between them
+BUSY = "statement timeout"  # as PostgreSQL says that such a try was over
 
 
 class Server:
@@ -112,6 +124,15 @@ class Server:
                 hint = " Add the library: postgresql_settings: {shared_preload_libraries: NAME}"
             raise DatabaseError(f"{database}: {statement}: {error.strip()}{hint}")
         return str(printed).splitlines()
+
+    def transaction(self, statements: list[str], database: str) -> str:
+        """Run statements in one transaction; return the error, or an empty text."""
+        code, _, error = self.module.run_command(
+            units.psql(self.port, "--single-transaction", "--file=-", database=database),
+            data="".join(f"{each}\n" for each in statements),
+            cwd="/",
+        )
+        return str(error).strip() if code else ""
 
     def answers(self) -> bool:
         """Return whether the server runs on the host."""
@@ -180,12 +201,8 @@ def statements(server: Server, wanted: dict[str, Any]) -> list[tuple[str, str]]:
     refuse_unfit(server, wanted, rows)
     found = []
     for name, each in wanted.items():
-        owner = each["owner"]
         if name not in rows:
-            found.append(("postgres", databases.create(name, owner, each["collation"])))
-        elif rows[name]["owner"] != owner:
-            change = f"ALTER DATABASE {databases.identifier(name)} OWNER TO "
-            found.append(("postgres", change + databases.identifier(owner)))
+            found.append(("postgres", databases.create(name, each["owner"], each["collation"])))
         there = []
         if name in rows and each["extensions"]:
             there = server.sql("select extname from pg_extension", name)
@@ -216,6 +233,58 @@ def closings(server: Server, wanted: dict[str, Any], rows: dict[str, Any]) -> li
     ]
 
 
+def former_owners(server: Server, name: str, each: dict[str, Any]) -> list[str]:
+    """Return the statements that give a database, and all in it, to its owner.
+
+    Raises:
+        DatabaseError: PostgreSQL does not answer.
+    """
+    owner, rows = each["owner"], server.rows()
+    former = rows[name]["owner"]
+    roles = sorted({each["user"], former} - {"", owner, "postgres"})
+    owning = server.sql(databases.owners_among(roles), name) if roles else []
+    given: list[str] = []
+    for role in owning:
+        others = [other for other, row in rows.items() if row["owner"] == role and other != name]
+        given += databases.handover(role, owner, others)
+    return given if former in (owner, *owning) else [*given, databases.belongs(name, owner)]
+
+
+def grant(server: Server, name: str, each: dict[str, Any]) -> list[str]:
+    """Give a database to its owner, and its user the rights that he lacks.
+
+    Returns:
+        the statements; in check mode they are not run.
+
+    Raises:
+        DatabaseError: they fail; nothing was changed.
+    """
+    given, query, lacking = former_owners(server, name, each), "", []
+    if each["user"]:
+        (version,) = server.sql("show server_version_num")
+        query = databases.missing_rights(each["owner"], each["user"], int(version))
+        # In check mode a role may be missing that the run would create.
+        known = {each["owner"], each["user"]} <= {*server.sql("select rolname from pg_roles")}
+        lacking = server.sql(query, name) if known else ["GRANT"]
+    if server.module.check_mode or not given + lacking:
+        return given + lacking
+    # When the owner has all objects, more rights are missing.
+    steps = [*(f"{statement};" for statement in given), f"{query} \\gexec" if query else ""]
+    for left in reversed(range(TRIES)):
+        error = server.transaction(steps, name)
+        if BUSY not in error or not left:
+            break
+        time.sleep(1)
+    if BUSY in error:
+        error = (
+            "its tables are in use for a long time, such as by a dump or an open transaction, "
+            "which pg_stat_activity shows. Nothing was changed: run it again"
+        )
+    if error:
+        raise DatabaseError(f"{name}: {error}")
+    return given + lacking
+
+
 def main() -> None:
     """Run the module."""
     module = new_module(
@@ -234,11 +303,14 @@ def main() -> None:
     try:
         if module.params["state"] == "checked":
             check(module, server)
-        missing = statements(server, module.params["databases"])
-        for database, statement in missing:
+        for database, statement in statements(server, module.params["databases"]):
             if not module.check_mode:
                 server.sql(statement, database)
             done.append(statement)
+        there = server.rows()
+        for name, each in module.params["databases"].items():
+            if name in there:  # in check mode a new database is not
+                done += grant(server, name, each)
     except DatabaseError as error:
         module.fail_json(msg=str(error), changed=bool(done), changes=done)
     module.exit_json(changed=bool(done), changes=done)

@@ -15,7 +15,9 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.clink.django_stack.plugins.module_utils import files
 from ansible_collections.clink.django_stack.plugins.module_utils.checks import variable
 
-NAMES = ("secret_key", "database_password", "broker_password", "backup_key")
+NAMES = (
+    "secret_key", "database_password", "database_owner_password", "broker_password", "backup_key",
+)  # fmt: skip
 BACKUP_FILE = "/etc/django_stack/backup/restic.env"
 KNOWN = ".hosts"  # a directory with the digest of the secrets for each host that has them
 IGNORE = ".gitignore"  # a file that keeps the directory out of a repository around it
@@ -200,16 +202,18 @@ def refusal(
     )
 
 
-def of_host(environment: str, backup: str) -> dict[str, str]:
+def of_host(environment: str, backup: str, owner: str = "") -> dict[str, str]:
     """Return the secrets that a host has in its files.
 
     Args:
         environment: the text of the application's environment file.
         backup: that of the file with the key of the backups; empty if there is none.
+        owner: that of the environment file with which migrations run; empty if there is none.
     """
     found = {"secret_key": variable(environment, "SECRET_KEY")}
     for name, url in (
         ("database_password", variable(environment, "DATABASE_URL")),
+        ("database_owner_password", variable(owner, "DATABASE_URL")),
         ("broker_password", variable(environment, "CELERY_BROKER_URL")),
     ):
         parts = urlsplit(url)

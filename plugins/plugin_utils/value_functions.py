@@ -427,6 +427,24 @@ def nginx_paths_are_apart(values: Values) -> bool:
     return len(set(found)) == len(found) and f"^~ {nginx_site.CHALLENGES}" not in found
 
 
+def database_owner_is_elsewhere(values: Values) -> bool:
+    """The owner of a database on this host has a password instead of a URL."""
+    return not values["app_database_owner"] or "://" in str(values["app_database"])
+
+
+def databases_have_own_users(values: Values) -> bool:
+    """Each user of a database has a name and a password, and owns none of the databases."""
+    wanted = values["postgresql_databases"].values()
+    owners = {each["owner"] for each in wanted}
+    return all(
+        KINDS["SQL name"](each.get("user"))
+        and each.get("user") not in owners
+        and re.fullmatch(r"[^\r\n]{12,}", str(each.get("user_password", "")))
+        for each in wanted
+        if "user" in each or "user_password" in each
+    )
+
+
 def nginx_uploads_have_locations(values: Values) -> bool:
     """Each path of uploads is one whose files nginx sends."""
     return set(values["nginx_uploads"]) <= {
@@ -560,6 +578,7 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_certificates cover app_domains": certificates_cover_domains,
     "app_domains are different": domains_are_different,
     "app_database_extensions are of this host": _needs_local("app_database_extensions"),
+    "app_database_owner is of another server": database_owner_is_elsewhere,
     "app_database_collation is of this host": _needs_local("app_database_collation"),
     "app_media_url is not app_static_url": media_url_is_not_static,
     "app_processes have workers with app_celery only": workers_have_celery,
@@ -586,5 +605,6 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "nginx_redirects keep the first name": nginx_redirects_keep_the_first_name,
     "nginx_redirects suit": nginx_redirects_suit,
     "nginx's paths are apart": nginx_paths_are_apart,
+    "postgresql_databases have users of their own": databases_have_own_users,
     "sshd_settings are spelled like sshd_config(5)": sshd_settings_are_spelled_like_its_manual,
 }

@@ -109,7 +109,7 @@ def call(fake, tmp_path):
             "takeover": False, "scripts": {}, "hooks": "", "recipe": RECIPE, "digest": "e1",
             "revision": revision, "is_git": False,
             "archive": "", "environment_text": 'A="1"\n', "dotenv_text": "A=1\n",
-            "fetch_text": "", "install_text": "",
+            "fetch_text": "", "install_text": "", "owner_text": None,
         } | given  # fmt: skip
         module = Module(params, check_mode)
         deploy = app_release.Deploy(module)
@@ -314,6 +314,18 @@ def test_a_new_environment_is_tried_without_a_build(call, deploy, fake, tmp_path
     assert fake.ran == ["imports", "migrate", "trial"]
     assert call.host.environment_file.read_text() == 'A="2"\n'
     assert call.host.record()["environment"] == "e2"
+
+
+def test_the_login_of_the_owner_is_roots_and_site_yml_writes_the_first_one(deploy, call):
+    deploy(REVISIONS[0], owner_text='URL="one"\n')
+    file = call.host.owner_file
+    assert not file.exists(), "the role is not there yet"
+    deploy(REVISIONS[1], owner_text='URL="one"\n', enforced=True)
+    assert file.read_text() == 'URL="one"\n' and file.stat().st_mode & 0o777 == 0o600
+    deploy(REVISIONS[2], owner_text='URL="two"\n')
+    assert file.read_text() == 'URL="two"\n'
+    deploy(REVISIONS[3], owner_text="")
+    assert not file.exists(), "the application owns its tables"
 
 
 def test_an_environment_that_was_changed_by_hand_is_written_again(call, deploy):

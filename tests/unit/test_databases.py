@@ -150,13 +150,26 @@ def run(monkeypatch, run_module, tmp_path):
     rows.append({"datname": "wiki", "owner": "wiki", "datcollate": "C.UTF-8"})
     monkeypatch.setattr(postgresql_databases.units, "TAKEN_OVER", tmp_path / "taken_over")
 
-    def command(module, words, **_):
+    def command(module, words, data="", **_):
         if words[0] == "apt-cache":
             return 0, "\n".join(OFFERED), ""
         given = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
-        statement, database = given["--command"], given["--dbname"]
+        statement, database = given.get("--command", ""), given["--dbname"]
         if not run.answers:
             return 2, "", "no server"
+        if data:
+            assert "--single-transaction" in words
+            run.tries.append(data)
+            return (3, "", run.errors.pop(0)) if run.errors else (0, "", "")
+        if "server_version_num" in statement:
+            return 0, run.version, ""
+        if "rolname" in statement and "pg_shdepend" not in statement:
+            return 0, "\n".join(run.roles), ""
+        if "pg_shdepend" in statement:
+            return 0, "\n".join(role for role in run.owning if f"'{role}'" in statement), ""
+        if "has_table_privilege" in statement:
+            run.queries.append(statement)
+            return 0, "\n".join(run.lacking), ""
         if "pg_database" in statement:
             return 0, "\n".join(map(json.dumps, rows)), ""
         if "pg_collation" in statement:
@@ -176,11 +189,15 @@ def run(monkeypatch, run_module, tmp_path):
     monkeypatch.setattr(basic.AnsibleModule, "run_command", command)
     run = call
     run.done, run.answers, run.rows, run.taken_over = [], True, rows, tmp_path / "taken_over"
+    run.version, run.roles, run.owning, run.lacking = "170004", ["ada", "wiki", "web"], [], []
+    run.tries, run.errors, run.queries = [], [], []
+    monkeypatch.setattr(postgresql_databases.time, "sleep", lambda _: None)
     return run
 
 
-def database(owner="wiki", extensions=(), collation=""):
-    return {"owner": owner, "extensions": list(extensions), "collation": collation}
+def database(owner="wiki", extensions=(), collation="", user=""):
+    wanted = {"owner": owner, "extensions": list(extensions), "collation": collation}
+    return wanted | {"user": user}
 
 
 def test_what_is_missing_is_created_once(run):
@@ -252,3 +269,77 @@ def test_the_users_own_package_may_have_an_extension(run):
     assert "plv8" in run(wanted, state="checked", packages=["npm"])["msg"]
     told = run(wanted, state="checked", packages=["postgresql-17-plv8"])
     assert told["packages"] == []
+
+
+# --- The owner and the user -----------------------------------------------------------------------
+
+WIKI = {"wiki": database("ada", user="wiki")}
+
+
+def test_what_the_user_has_owned_becomes_the_owners_in_one_transaction(run):
+    run.owning = ["wiki"]
+    run.rows.append({"datname": "other", "owner": "wiki", "datcollate": "C.UTF-8"})
+    told = run(WIKI)
+    assert told["changed"] is True
+    (script,) = run.tries
+    lock, give, keep, grant = (
+        script.index(text)
+        for text in ("LOCK TABLE", 'BY "wiki" TO "ada"', '"other" OWNER TO "wiki"', "\\gexec")
+    )
+    assert lock < give < keep < grant, "no session sees tables without an owner or without rights"
+    assert not any("CONNECT" in each for each in run.done)
+
+
+def test_a_database_gets_another_owner_without_a_user(run):
+    run.owning = ["wiki"]
+    run({"wiki": database("ada")})
+    (script,) = run.tries
+    assert 'REASSIGN OWNED BY "wiki" TO "ada"' in script and "gexec" not in script
+
+
+def test_what_the_superuser_owns_stays_and_the_database_is_given_away(run):
+    run.rows[-1]["owner"] = "postgres"
+    run({"wiki": database("ada")})
+    assert run.tries == ['ALTER DATABASE "wiki" OWNER TO "ada";\n\n']
+
+
+def test_only_missing_rights_are_given(run):
+    run.rows[-1]["owner"] = "ada"
+    assert run(WIKI) == {"changed": False, "changes": []}
+    run.lacking = ['GRANT SELECT ON TABLE new TO "wiki"']
+    assert run(WIKI) == {"changed": True, "changes": run.lacking}
+    assert len(run.tries) == 1
+
+
+@pytest.mark.parametrize(("version", "has"), [("130004", False), ("170001", True)])
+def test_the_rights_suit_the_version_of_postgresql(run, version, has):
+    run.version, run.rows[-1]["owner"] = version, "ada"
+    run(WIKI)
+    assert all(("MAINTAIN" in query) is has for query in run.queries) and run.queries
+
+
+def test_tables_that_are_in_use_are_tried_again(run):
+    run.owning = ["wiki"]
+    busy = "ERROR:  canceling statement due to statement timeout"
+    run.errors = [busy, busy]
+    assert run(WIKI)["changed"] is True
+    assert len(run.tries) == 3
+    run.errors = [busy] * 99
+    assert "pg_stat_activity" in run(WIKI)["msg"]
+    run.errors, run.tries[:] = ["ERROR:  something else"], []
+    assert run(WIKI)["msg"] == "wiki: ERROR:  something else" and len(run.tries) == 1
+
+
+def test_check_mode_knows_that_a_role_is_missing(run):
+    run.roles, run.owning = ["wiki"], ["wiki"]
+    assert run(WIKI, check=True)["changed"] is True
+    assert run.tries == [] and run.queries == []
+
+
+def test_roles_have_their_passwords():
+    wanted = {"owner": "ada", "password": "one", "user": "web", "user_password": "two"}
+    assert databases.roles_of({"wiki": wanted, "shop": {"owner": "shop", "password": "three"}}) == {
+        "web": {"password": "two"},
+        "ada": {"password": "one"},
+        "shop": {"password": "three"},
+    }

@@ -192,7 +192,9 @@ def test_what_can_be_added_to_is_in_force_beside_what_the_stack_needs(site):
         "/media/": "/var/www/shop/shared/media",
     }
     database = used("postgresql_databases")["shop"]
-    assert database["owner"] == "shop" and database["password"] == used("app_database_password")
+    assert database["owner"] == "shop_owner" and database["user"] == "shop"
+    assert database["password"] == used("app_database_owner_password")
+    assert database["user_password"] == used("app_database_password")
     assert {"sshd", "nginx-limit-req"} < set(used("fail2ban_jails"))
     assert {"nginx.service", "gunicorn.socket"} < set(used("monitor_units"))
     assert "celery.service" in used("monitor_probes") and "celery" in used("monitor_queues")

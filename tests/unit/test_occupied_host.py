@@ -78,7 +78,7 @@ def claim(kind, take_over=False, **given):
     usual = {
         "redis": {"port": 6379, "settings": {"dir": "/var/lib/redis"}},
         "nginx": {"ports": [80], "site": "shop", "names": ["shop.example.com"], "sandbox": []},
-        "postgresql": {"version": "17", "port": 5432, "databases": {}, "settings": []},
+        "postgresql": {"version": "17", "port": 5432, "databases": [], "roles": [], "settings": []},
         "rabbitmq": {"port": 5672},
         "ufw": {"ports": [80, "443"], "rules": []},
         "app": {"application": "shop", "user": "nobody-here", "declared": ["/absent", "/absent"]},
@@ -309,7 +309,7 @@ def test_a_running_cluster_names_its_databases_and_the_role_with_our_name(host, 
         occupied_services, "ask_postgresql",
         lambda port, query: next((told for name, told in answers.items() if name in query), []),
     )  # fmt: skip
-    wanted = claim("postgresql", databases={"shop": "shop"}, settings=["max_connections"])
+    wanted = claim("postgresql", databases=["shop"], roles=["shop"], settings=["max_connections"])
     said = texts(occupied_services.postgresql(wanted, occupied_host.Host([])))
     assert "shop, wiki" in said and "max_connections = 300" in said
     assert "a database shop already" in said and "a role shop already" in said

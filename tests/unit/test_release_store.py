@@ -860,6 +860,22 @@ def test_the_application_has_its_secrets_and_writes_where_it_is_told(steps, host
     assert "--setenv=APP_GUNICORN=# gunicorn.conf.py" in command
 
 
+def test_the_steps_log_in_as_the_owner_of_the_database_and_the_trial_as_the_services_do(
+    steps, host, systemd
+):
+    path, environment = host.releases / ONE, host.environment_file
+    host.owner_file.parent.mkdir(parents=True, exist_ok=True)
+    host.owner_file.touch()
+    steps.application["sandbox"] = {"PrivateUsers": False}
+    systemd.results = [units.Result(0, "{}\n", 1.0)]
+    steps.django(path, ["migrate"], environment, (), [], [])
+    steps.trial(path, environment)
+    migrate, trial = systemd.commands
+    assert property_of(migrate, "EnvironmentFile") == [str(environment), str(host.owner_file)]
+    assert property_of(migrate, "PrivateUsers") == ["true"], "a service could read its environment"
+    assert property_of(trial, "EnvironmentFile") == [str(environment)]
+
+
 @pytest.mark.parametrize("leave", [lambda path: path.symlink_to("/etc"), lambda path: path.touch()])
 def test_what_a_build_leaves_in_the_place_of_shared_files_is_refused(steps, host, systemd, leave):
     path = host.releases / ONE

@@ -198,7 +198,7 @@ def test_secrets_of_another_host_are_refused(told, name):
 
 
 def test_the_secrets_of_the_host_are_right_and_the_next_run_does_not_ask(told, tmp_path):
-    assert told(LOCAL, USED) == ""
+    assert told(LOCAL | {"database_owner_password": "o" * 40}, USED) == ""
     assert secret_files.is_known(tmp_path / "secrets", "web-1", LOCAL)
     assert told({}, {ENVIRONMENT: 'SECRET_KEY="never read"'}) == ""
     assert not secret_files.is_known(tmp_path / "secrets", "web-2", LOCAL)

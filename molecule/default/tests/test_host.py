@@ -11,6 +11,7 @@ import pytest
 import yaml
 from droplets import APP, PROJECT, ROOT, eventually
 
+OWNER = f"{APP}_owner"  # of the database
 SERVICES = ["nginx", "gunicorn", "celery", "celery-beat", "redis-server"]
 
 
@@ -232,10 +233,11 @@ def test_databases_listen_on_loopback_only(host, port):
 # --- PostgreSQL and Redis -------------------------------------------------------------------------
 
 
-def test_the_databases_role_is_no_more_than_it_must_be(sql):
+@pytest.mark.parametrize("role", [APP, OWNER])
+def test_a_role_of_the_database_is_no_more_than_it_must_be(sql, role):
     told = sql(
         "SELECT row_to_json(r) FROM (SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, "
-        f"rolreplication, rolbypassrls FROM pg_roles WHERE rolname = '{APP}') r"
+        f"rolreplication, rolbypassrls FROM pg_roles WHERE rolname = '{role}') r"
     )
     assert json.loads(told) == {
         "rolcanlogin": True,
@@ -246,13 +248,51 @@ def test_the_databases_role_is_no_more_than_it_must_be(sql):
         "rolbypassrls": False,
     }
     assert (
-        sql(f"SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = '{APP}'")
+        sql(f"SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = '{role}'")
         == "t"
     )
     assert (
         sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()")
-        == APP
+        == OWNER
     )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE clinic_appointment",
+        "ALTER TABLE clinic_appointment ADD stolen text",
+        "CREATE TABLE stolen (name text)",
+        "CREATE SCHEMA stolen",
+        "CREATE FUNCTION stolen() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE INDEX ON clinic_appointment (id)",
+        f"SET ROLE {OWNER}",
+        f"GRANT {OWNER} TO {APP}",
+        f"ALTER ROLE {OWNER} PASSWORD 'stolen'",
+        f"ALTER DATABASE {APP} OWNER TO {APP}",
+        f"DROP DATABASE {APP}",
+    ],
+)
+def test_the_running_application_cannot_change_its_tables(host, environment, statement):
+    told = host.run("psql %s -c %s", environment("gunicorn")["DATABASE_URL"], statement)
+    assert re.search(r"permission denied|must be owner|Only roles with", told.stderr), told.stderr
+
+
+def test_the_application_cannot_log_in_as_the_owner_of_the_database(host):
+    """Neither by its user, nor with the login of a command that runs at the same time."""
+    told = host.run(f"{APP}-run psql -h /run/postgresql -U {OWNER} -d {APP} -c 'SELECT 1'")
+    assert "authentication failed" in told.stderr
+    wait = "import time; time.sleep(60)"
+    host.check_output(f"systemd-run --quiet --unit=operator {APP}-manage shell -c '{wait}'")
+    find = f"pgrep --uid {APP} --full 'time.sleep.60'"
+    eventually(lambda: host.run(find).rc == 0)
+    process = host.check_output(find).split()[0]
+    assert OWNER in host.file(f"/proc/{process}/environ").content_string
+    read = f"cat /proc/{process}/environ"
+    inside, outside = host.run(f"{APP}-run {read}"), host.run(f"runuser -u {APP} -- {read}")
+    host.check_output("systemctl stop operator")
+    for told in (inside, outside):
+        assert told.rc and "ermission denied" in told.stderr
 
 
 def test_postgresql_wants_the_password(host, environment):
@@ -272,7 +312,7 @@ def test_the_database_has_its_extensions_and_its_collation(host, environment):
     assert ask("SELECT count(*) > 0 FROM pg_stat_statements") == ["t"], "its library is not loaded"
     words = "SELECT * FROM unnest(ARRAY['Zoe', 'Ärmel', 'arm', 'Arzt']) word ORDER BY word"
     assert ask(words) == ["arm", "Ärmel", "Arzt", "Zoe"]
-    # A migration may ask for what is there, as the role of the application.
+    # The application may ask for what is there.
     ask("CREATE EXTENSION IF NOT EXISTS hypopg")
 
 

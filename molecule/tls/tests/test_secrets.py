@@ -29,7 +29,7 @@ PAGE = f"{SCHEME}://{NAME}/api/users/"  # asks the database
 SECRETS = ["database_password", "broker_password", "secret_key"]
 # All that Ansible can tell, one line for each task as it begins.
 LOUD = {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_VERBOSITY": "3", "ANSIBLE_DIFF_ALWAYS": "1"}
-# The owner of the database has the new password then, the control machine the old one.
+# The roles of the database have new passwords then, the control machine the old one.
 AMID = "keep | Replace the secret on the control machine"
 COMMANDS, NEEDLES = "/run/commands", "/run/needles"
 # Writes down each command line that it sees.
@@ -68,8 +68,10 @@ def run_in(droplet, *command, **given):
 def secrets_of(droplet):
     """Return what the application's environment has."""
     text = run_in(droplet, "cat", f"/etc/{APP}/environment")
+    owner = run_in(droplet, "cat", f"/etc/{APP}/environment_owner")
     password = r'="[a-z+]+://[^:"]*:([^@"]+)@'
     return {
+        "database_owner_password": re.search(f"^DATABASE_URL{password}", owner, re.M)[1],
         "database_password": re.search(f"^DATABASE_URL{password}", text, re.M)[1],
         "broker_password": re.search(f"^REDIS_URL{password}", text, re.M)[1],
         "secret_key": re.search('^SECRET_KEY="(.+)"$', text, re.M)[1],
@@ -170,7 +172,8 @@ def test_no_process_has_an_old_one(host, rotated):
         ["docker", "exec", host.backend.get_pytest_id().rpartition("//")[2], "sh", "-c", read],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert all(value in text for value in rotated.after.values())
+    assert all(rotated.after[secret] in text for secret in SECRETS)
+    assert rotated.after["database_owner_password"] not in text
     assert f":{rotated.before['database_password']}@" not in text
     assert f":{rotated.before['broker_password']}@" not in text
     assert f"SECRET_KEY={rotated.before['secret_key']}\0" not in text
@@ -181,18 +184,22 @@ def test_the_application_has_a_new_one(rotated, secret):
     assert rotated.after[secret] != rotated.before[secret]
 
 
-def test_postgresql_takes_the_new_password_only(host, rotated):
-    url = f"postgresql://{APP}:%s@127.0.0.1:5432/{APP}"
+@pytest.mark.parametrize(
+    "role, secret", [(APP, "database_password"), (f"{APP}_owner", "database_owner_password")]
+)
+def test_postgresql_takes_the_new_password_only(host, rotated, role, secret):
+    url = f"postgresql://{role}:%s@127.0.0.1:5432/{APP}"
     ask = "psql %s -tAc 'SELECT 1'"
-    assert host.check_output(ask, url % rotated.after["database_password"]) == "1"
-    assert (
-        "authentication failed" in host.run(ask, url % rotated.before["database_password"]).stderr
-    )
+    assert host.check_output(ask, url % rotated.after[secret]) == "1"
+    assert "authentication failed" in host.run(ask, url % rotated.before[secret]).stderr
 
 
 def test_no_role_is_left_and_nothing_is_its_own(sql):
     assert sql("SELECT rolname FROM pg_roles WHERE rolname LIKE '%rotating%'") == ""
-    assert sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == APP
+    assert (
+        sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
+        == f"{APP}_owner"
+    )
 
 
 def test_redis_takes_the_new_password_only(host, rotated):
