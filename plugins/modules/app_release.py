@@ -310,7 +310,7 @@ class Deploy:
 
     def requested(self) -> dict[str, Any]:
         """Lock the releases and find out which release is asked for."""
-        kind, check = self.given["request"], self.module.check_mode
+        kind, check, written = self.given["request"], self.module.check_mode, False
         others = occupied_app.others(self.host.name, self.host.record_file.parent)
         if others and not self.host.record_file.exists():
             raise ReleaseError(
@@ -321,7 +321,7 @@ class Deploy:
             if other := self.take():
                 return other
             self.host.own()
-            self.keep_owner()
+            written = self.keep_owner()
             if kind == "source":
                 self.need_directories()
         record, live = self.host.record(), self.host.live()
@@ -360,7 +360,8 @@ class Deploy:
             self.module.warn(warning)
         hooks = record.get("hooks", self.given["hooks"])  # an earlier version kept none
         return {
-            "release": name, "live": live, "due": due, "build": build, "changed": due and check,
+            "release": name, "live": live, "due": due, "build": build,
+            "changed": due and check or written,
             "hooks_due": bool(self.given["hooks"]) and hooks != self.given["hooks"],
         }  # fmt: skip
 
@@ -407,19 +408,21 @@ class Deploy:
             files.append((self.host.dotenv_file, self.given["dotenv_text"] or ""))
         return files
 
-    def keep_owner(self) -> None:
-        """Write the environment file with which the owner of the database migrates.
+    def keep_owner(self) -> bool:
+        """Write the environment file with which the owner of the database migrates, if it differs.
 
         No service reads it, so that it is no part of an environment that is tested first.
         site.yml, which creates the role, writes the first one.
         """
         text, file = self.given["owner_text"], self.host.owner_file
-        if text is None or not (self.given["enforced"] or file.exists()):
-            return
-        if not text:
-            file.unlink(missing_ok=True)
-        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+        there = file.read_text(encoding="utf-8") if file.exists() else ""
+        if text is None or text == there or not (self.given["enforced"] or there):
+            return False
+        if text:
             files.replace(file, text, 0o600)
+        else:
+            file.unlink()
+        return True
 
     def drifted(self) -> bool:
         """Return whether a file of the environment is not what the description makes of it."""
@@ -569,7 +572,7 @@ class Deploy:
         if self.given["request"] != "source":
             told = self.requested()
             if "holder" in told or not told["due"]:
-                return told
+                return {**told, "changed": False}
         self.prepared()
         held = self.held()
         request = held["request"]

@@ -90,7 +90,7 @@ def rows():
 
 @pytest.fixture(scope="module", autouse=True)
 def table():
-    sql(f"create table backup_test (name text); alter table backup_test owner to {APP}")
+    sql(f"create table backup_test (name text); alter table backup_test owner to {APP}_owner")
     yield
     sql("drop table if exists backup_test")
     everywhere("systemctl reset-failed 'django_stack-backup@*'")

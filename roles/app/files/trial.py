@@ -24,7 +24,17 @@ def post_worker_init(worker):
     import logging
     for name in ("django.request", "django.security.DisallowedHost"):
         logging.getLogger(name).addHandler(logging.StreamHandler())
+    read_database()
     serve(worker)
+
+
+def read_database():
+    # The migrations have logged in as the owner of the database; the services are another role.
+    from django.db import connection
+    from django.db.migrations.recorder import MigrationRecorder
+    if connection.vendor == "postgresql":
+        MigrationRecorder(connection).applied_migrations()
+        connection.close()
 """
 
 
