@@ -7,7 +7,8 @@ module: packages
 short_description: Installs missing Debian packages
 description:
   - Installs packages with M(ansible.builtin.apt), without recommended packages, and without
-    starting their services, because their settings are not installed yet.
+    starting their services, because their settings are not installed yet. C(needrestart) restarts
+    no service meanwhile.
   - The first task of a run lists the packages of the host as C(ansible_facts.packages). Later tasks
     do not contact the host if it has all their packages.
   - A task is also changed if an earlier task of the same run has installed one of its packages.

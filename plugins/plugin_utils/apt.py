@@ -16,6 +16,9 @@ APT = {
     "cache_valid_time": 3600,
     "lock_timeout": 300,
 }
+# needrestart must not restart services in the middle of a run. It keeps in mind that there was an
+# upgrade, and looks after the next one. Source: needrestart(1).
+ENVIRONMENT = {"NEEDRESTART_SUSPEND": "1"}
 
 
 def apt(action: ActionBase, variables: Mapping[str, Any], **arguments: object) -> dict[str, Any]:
@@ -26,8 +29,10 @@ def apt(action: ActionBase, variables: Mapping[str, Any], **arguments: object) -
         variables: all variables of the host.
         arguments: of the module, beside or instead of APT.
     """
-    checked = action._task.check_mode
-    action._task.check_mode = checked and "name" in arguments
+    task = action._task
+    checked, environment = task.check_mode, task.environment
+    task.check_mode = checked and "name" in arguments
+    task.environment = [*(environment or []), ENVIRONMENT]
     try:
         return dict(
             action._execute_module(
@@ -35,4 +40,4 @@ def apt(action: ActionBase, variables: Mapping[str, Any], **arguments: object) -
             )
         )
     finally:
-        action._task.check_mode = checked
+        task.check_mode, task.environment = checked, environment

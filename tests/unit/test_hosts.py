@@ -65,6 +65,7 @@ class Look:
 
     def __init__(self, plugin, *answers):
         self.answers, self.ran, self.become = list(answers), [], []
+        self.environments = []
         self.plugin = plugin
         plugin._low_level_execute_command = self.shell
         plugin._execute_module = self.module
@@ -76,6 +77,7 @@ class Look:
 
     def module(self, name, arguments, task_vars):
         self.ran.append((name, arguments, self.plugin._task.check_mode))
+        self.environments.append(self.plugin._task.environment)
         return {"ansible_facts": {"memtotal_mb": 2048}, "invocation": {}}
 
 
@@ -83,7 +85,12 @@ def plugin(kind, *answers, check_mode=False, arguments=None):
     """Return an action plugin of a host, and what it runs there."""
     action = kind.ActionModule(
         task=SimpleNamespace(
-            args=arguments or {}, check_mode=check_mode, async_val=0, diff=False, action="x"
+            args=arguments or {},
+            check_mode=check_mode,
+            async_val=0,
+            diff=False,
+            action="x",
+            environment=[],
         ),
         connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="unused"), become=None),
         play_context=None,
@@ -259,6 +266,7 @@ def test_a_new_host_gets_its_lists_of_packages_first(check_mode):
     name, arguments, checked = look.ran[0]
     assert (name, arguments["update_cache"], checked) == ("ansible.builtin.apt", True, False)
     assert look.ran[1][2] == check_mode, "the mode of the run is as before"
+    assert look.environments == [[{"NEEDRESTART_SUSPEND": "1"}], []], "apt restarts no services"
 
 
 def test_directories_that_the_user_may_not_read_are_read_as_root():
@@ -335,6 +343,15 @@ def test_sshd_gets_its_ports_from_systemd_where_that_listens(renderer, tmp_path,
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     subprocess.run(["/bin/sh", "-ec", command], check=True, env=path)
     assert (tmp_path / "ran").read_text().splitlines() == wanted
+
+
+@pytest.mark.parametrize(("wanted", "state"), [(True, "file"), (False, "absent")])
+def test_needrestart_is_there_only_where_it_restarts(renderer, wanted, state):
+    expressions = {"names": "{{ __hardening_apt_packages }}", "files": "{{ __hardening_settings }}"}
+    given = EXAMPLE | {"hardening_restart_services": wanted}
+    told = renderer.render("ubuntu", given, {}, expressions)
+    (file,) = (each for each in told["files"] if each["dest"].startswith("/etc/needrestart/"))
+    assert (("needrestart" in told["names"]), file["state"]) == (wanted, state)
 
 
 def test_apport_does_not_start_where_core_dumps_are_off(renderer):

@@ -6,6 +6,7 @@ import py_compile
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -197,6 +198,38 @@ PROCESSES = {
     ),
 }  # fmt: skip
 SCHEDULE = processes.units({}, {"purge": {"command": COMMAND, True: "*:0/15"}}, APPLICATION)
+# needrestart with its configuration: it prints the mode, whether it follows interpreters, and which
+# of the services it would restart.
+NEEDRESTART = """
+use strict; use warnings;
+my ($conf, $restart, @services) = @ARGV;
+our %nrconf = (restart => $restart, interpscan => 1, override_rc => {qr(^dbus) => 0});
+eval do { local(@ARGV, $/) = $conf; <>};
+die $@ if $@;
+print "$nrconf{restart} $nrconf{interpscan}\n";
+for my $service (@services) {
+    my ($first) = grep { $service =~ /$_/ } sort keys %{$nrconf{override_rc}};
+    print "$service\n" if !defined $first || $nrconf{override_rc}{$first};
+}
+"""
+# What systemctl prints of the services that are loaded, in the order of systemd's own.
+LOADED = """\
+Type=notify
+Id=gunicorn.service
+Transient=no
+
+Type=oneshot
+Id=django_stack-backup@now.service
+Transient=no
+
+Type=exec
+Id=mini-step.service
+Transient=yes
+
+Type=forking
+Id=postgresql@17-main.service
+Transient=no
+"""
 TEMPLATES = {
     role: sorted(path.name for path in (ROOT / "roles" / role / "templates").glob("*.j2"))
     for role in ROLES
@@ -269,7 +302,7 @@ def test_every_file_has_a_reader(rendered):
         "gunicorn/handover.service",
         "hardening/audit.logrotate", "hardening/audit.service", "hardening/audit.timer",
         "hardening/journald.conf", "hardening/logrotate", "hardening/modprobe.conf",
-        "hardening/sysctl.conf", "hardening/unattended-upgrades",
+        "hardening/needrestart.conf", "hardening/sysctl.conf", "hardening/unattended-upgrades",
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "monitor/on-failure.conf",
         "nginx/connections.nft", "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf",
@@ -1012,6 +1045,53 @@ def test_apt_reads_what_to_upgrade(texts, tmp_path):
     others = {origin for origin in origins if "-security" not in origin}
     assert others == {"origin=Ubuntu,archive=${distro_codename}"}
     assert len(origins) == 5
+
+
+@pytest.fixture
+def needrestart(rendered, tmp_path):
+    """Give a function that reads the drop-in as needrestart does, and returns what it then does."""
+    perl = shutil.which("perl")
+    if not perl:
+        pytest.skip("there is no perl")
+    drop_in, systemctl = tmp_path / "django_stack.conf", tmp_path / "systemctl"
+    drop_in.write_text(rendered["example"]["hardening/needrestart.conf"])
+    systemctl.write_text(f"#!/bin/sh\ncat <<'END'\n{LOADED}END\n")
+    systemctl.chmod(0o755)
+
+    def read(restart, frontend, *services):
+        done = subprocess.run(
+            [perl, "-e", NEEDRESTART, str(drop_in), restart, *services],
+            capture_output=True, text=True,
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin", "DEBIAN_FRONTEND": frontend},
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.split()
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("restart", "frontend", "wanted"),
+    [
+        ("i", "noninteractive", "a"),  # an unattended upgrade
+        ("i", "dialog", "i"),  # a person is asked
+        ("i", "", "i"),
+        ("l", "noninteractive", "l"),  # never looser than what is there
+        ("a", "", "a"),
+    ],
+)
+def test_services_are_restarted_where_nobody_can_be_asked(needrestart, restart, frontend, wanted):
+    assert needrestart(restart, frontend)[0] == wanted
+
+
+def test_jobs_and_what_the_package_names_are_not_restarted(needrestart):
+    left = ["dbus.service", "mini-step.service", "django_stack-backup@now.service"]
+    restarted = ["gunicorn.service", "postgresql@17-main.service", "xmini-step.service"]
+    assert needrestart("i", "noninteractive", *left, *restarted)[2:] == restarted
+
+
+def test_root_does_not_follow_what_an_application_loads(needrestart):
+    assert needrestart("i", "")[1] == "0"
 
 
 def test_the_kernels_settings_are_one_line_each(texts):

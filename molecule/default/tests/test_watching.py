@@ -26,14 +26,35 @@ STATE = "/var/lib/django_stack/monitor/state.json"
 TOKEN = "webhook-token-of-the-tests"
 # What shows logs, settings of units, and processes.
 SHOWN = ["journalctl --no-pager", f"systemctl show {MONITOR}.service", "ps auxeww"]
-# A service that uses a library whose file is replaced after that, as by an upgrade.
+# A service, a job and a transient job with a library whose file is then replaced, as by an upgrade.
 OLD = "/usr/lib/older.so"
 OLDER = f"""
 cp /usr/lib/*-linux-gnu/libz.so.1 {OLD}
-systemd-run --quiet --unit=older --service-type=exec --setenv=LD_PRELOAD={OLD} sleep 300
+for type in exec oneshot; do
+  cat >/run/systemd/system/older-$type.service <<END
+[Service]
+Type=$type
+Environment=LD_PRELOAD={OLD}
+ExecStart=sleep 300
+SuccessExitStatus=SIGTERM
+END
+done
+systemctl daemon-reload
+systemctl start older-exec
+systemctl start --no-block older-oneshot
+systemd-run --quiet --unit=older-step --service-type=exec --setenv=LD_PRELOAD={OLD} sleep 300
 sleep 1
-rm {OLD}
+cp {OLD} {OLD}.new
+mv {OLD}.new {OLD}
 """
+OLDER_UNITS = ["older-exec", "older-oneshot", "older-step"]
+NEWER = f"""
+systemctl stop {" ".join(OLDER_UNITS)} || true
+rm /run/systemd/system/older-*.service {OLD}
+"""
+# What apt calls after it has installed packages, as unattended-upgrades and Ansible do.
+UPGRADED = "touch /run/needrestart/unpacked; export DEBIAN_FRONTEND=noninteractive"
+HOOK = "/usr/lib/needrestart/apt-pinvoke </dev/null 2>&1"
 # What is wrong, and a part of what is said of it.
 TROUBLES = {
     "celery-beat.service": "does not run",
@@ -114,7 +135,7 @@ def well(host, door, look, probe):
     begun = time.monotonic()
     status = playbook("--limit", door.name, book=STATUS)
     seconds = time.monotonic() - begun
-    host.check_output("systemctl stop older")
+    host.check_output("sh -ec %s", NEWER)
     # Searched now, because the end of the troubles empties the journal.
     leaks = [command for command in SHOWN if TOKEN in host.check_output(command)]
     return {
@@ -164,7 +185,23 @@ def test_the_status_of_a_host_that_is_well(well):
                 "memory", "upgrades", "alarms"):  # fmt: skip
         assert f"\n  ok       {row} " in status.stdout, row
     assert "by e-mail, webhook, heartbeat" in status.stdout
-    assert re.search(r"(?m)^  ok       libraries .*\bolder\.service", status.stdout)
+    assert re.search(r"(?m)^  ok       libraries .*\bolder-exec\.service", status.stdout)
+
+
+def test_after_an_upgrade_services_are_restarted_and_jobs_go_on(host, door, well):
+    host.check_output("sh -ec %s", OLDER)
+    before = [main(host, unit) for unit in OLDER_UNITS]
+    assert "0" not in before
+    during_a_run = host.check_output("sh -ec %s", f"{UPGRADED} NEEDRESTART_SUSPEND=1; {HOOK}")
+    assert [main(host, unit) for unit in OLDER_UNITS] == before, during_a_run
+    unattended = host.check_output("sh -ec %s", f"{UPGRADED}; {HOOK}")
+    service, *jobs = [main(host, unit) for unit in OLDER_UNITS]
+    assert service not in ("0", before[0]), unattended
+    assert jobs == before[1:], unattended
+    host.check_output("systemctl stop %s %s", *OLDER_UNITS[1:])
+    status = playbook("--limit", door.name, book=STATUS)
+    host.check_output("sh -ec %s", NEWER)
+    assert " upgrades " in status.stdout and " libraries " not in status.stdout, status.stdout
 
 
 def test_the_status_takes_seconds(door, well, figures):
