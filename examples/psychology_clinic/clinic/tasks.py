@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 import requests
+from axes.models import AccessAttempt
 from celery import Task, shared_task
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -192,6 +193,17 @@ def requeue_stale() -> int:
     for row in stale:
         publish(row)
     return len(stale)
+
+
+@shared_task
+def forget_failed_logins() -> int:
+    """Delete the failed logins that no longer count: they have names and addresses.
+
+    Returns:
+        How many rows were deleted.
+    """
+    limit = timezone.now() - settings.AXES_COOLOFF_TIME
+    return AccessAttempt.objects.filter(attempt_time__lt=limit).delete()[0]
 
 
 @shared_task

@@ -6,6 +6,7 @@ README.md lists them. A missing SECRET_KEY stops the process at once.
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "rest_framework",
     "clinic",
 ]
@@ -47,6 +49,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",  # The last one: it answers for a view that refuses a login.
 ]
 ROOT_URLCONF = "psychology_clinic.urls"
 WSGI_APPLICATION = "psychology_clinic.wsgi.application"
@@ -71,6 +74,10 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
+]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # The first one: it refuses before a password is tried.
+    "django.contrib.auth.backends.ModelBackend",
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
@@ -169,7 +176,31 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 30.0,
         "options": {"expires": 30},
     },
+    "forget-failed-logins": {
+        "task": "clinic.tasks.forget_failed_logins",
+        "schedule": 900.0,
+        "options": {"expires": 900},
+    },
 }
+
+# --- Guessed passwords ----------------------------------------------------------------------
+# Nginx and fail2ban count failed logins by address; this counts them by account, from all
+# addresses (OWASP Authentication Cheat Sheet, Account Lockout). Gunicorn's configuration sets
+# REMOTE_ADDR to Nginx's X-Real-IP.
+# NIST SP 800-63B, Rate Limiting, allows at most 100 failures. fail2ban bans an address after 60 in
+# an hour, so that it takes many addresses to keep an account locked. The lock ends after
+# 15 minutes, whatever is guessed meanwhile: a stranger cannot lock a doctor out for long, and all
+# strangers together try about 9600 passwords a day. Who is logged in stays so.
+# `manage.py axes_reset_username` ends a lock.
+AXES_LOCKOUT_PARAMETERS = ["username"]
+AXES_FAILURE_LIMIT = 100
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+# Rows have names and addresses. A login leaves none, and clinic.tasks.forget_failed_logins deletes
+# those of failures that no longer count.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
 
 # --- Static and uploaded files, which Nginx serves ------------------------------------------
 STATIC_URL = "/static/"
@@ -209,7 +240,8 @@ SECURE_REDIRECT_EXEMPT = [r"^health/$"]
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=86400 if HTTPS else 0)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 # Nginx redirects to HTTPS; subdomains and the preload list are the domain owner's decision.
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
+# axes.W006: Nginx and fail2ban limit by address.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021", "axes.W006"]
 
 # --- API ------------------------------------------------------------------------------------
 # This sample has no log-in on purpose: `curl` it straight after `make demo`. A real clinic
