@@ -492,6 +492,7 @@ BAD = {
         {"Automatic Reboot": True}, {"Mail": 'a"; x "b'}, {"Package-Blacklist": ['a"b']},
         {"Mail": "a\nb"}, ["Mail"],
     ],
+    "hardening_restart_services": ["perhaps", [True]],
     "hardening_sysctl": [{"kernel sysrq": 0}, {"sysrq": 0}, {"kernel.sysrq": "0\nx.y = 1"}, ["x"]],
     "hardening_banner": ["\\d \\l", "Grüezi", "bell\a", ["Keep out"]],
     "hardening_disabled_modules": [["usb storage"], ["../x"], ["x /bin/true\n"]],
