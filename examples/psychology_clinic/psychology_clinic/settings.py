@@ -205,7 +205,7 @@ AXES_VERBOSE = False
 # --- Static and uploaded files, which Nginx serves ------------------------------------------
 STATIC_URL = "/static/"
 STATIC_ROOT = env.path("STATIC_ROOT", default=str(BASE_DIR / "staticfiles"))
-MEDIA_URL = "/media/"
+MEDIA_URL = env.str("MEDIA_URL", default="/media/")
 MEDIA_ROOT = env.path("MEDIA_ROOT", default=str(BASE_DIR / "media"))
 # Nginx sends a file from here only if a view asks for it by X-Accel-Redirect: DOCUMENTS_URL is the
 # path for that. Without one, Django sends the file itself.
