@@ -215,7 +215,8 @@ def unfit(path: str, statements: tuple[Statement, ...], claim: dict[str, Any]) -
     if same := sorted(names & {str(name) for name in claim["names"]}):
         found.append(
             Finding(f"{path} serves {', '.join(same)}, as the site of this run would",
-                    "remove the name or the site there, or from app_domains (nginx_server_names)",
+                    "remove the name or the site there, or from app_domains (nginx_server_names) "
+                    "and app_media_domain (nginx_uploads_domain)",
                     final=True)
         )  # fmt: skip
     if any(each.name == "listen" and "ipv6only=off" in each.words for each in everything):

@@ -100,6 +100,11 @@ def is_host(text: object) -> bool:
     return is_domain(name.removeprefix("*.")) and len(name) <= LONGEST_NAME
 
 
+def is_name(text: object) -> bool:
+    """Return whether a text is one domain name: a host without a wildcard, and no IP address."""
+    return is_host(text) and "*" not in str(text) and not parse_address(text)
+
+
 def likely_host(value: object) -> str:
     """Return the host that somebody meant who typed a URL, a port, a dot or capital letters.
 
@@ -113,6 +118,12 @@ def likely_host(value: object) -> str:
     if not parse_address(text):
         text = re.sub(r":[0-9]*$", "", text).rstrip(".")
     return text if is_host(text) else ""
+
+
+def likely_name(value: object) -> str:
+    """Return the domain name that somebody meant, as `likely_host` does."""
+    likely = likely_host(value)
+    return likely if is_name(likely) else ""
 
 
 def is_port(value: object) -> bool:

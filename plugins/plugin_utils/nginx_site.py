@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,8 @@ IS_VALUE = settings.can_write("nginx")
 GROUPED = ("proxy_set_header", "proxy_hide_header", "limit_req", "limit_conn")
 URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/%?=&+#@:,!*()-]*)?")
 PATH = re.compile(r"/[A-Za-z0-9._~/%?=&+#@:,!*()-]*")
+# By this header pages of another origin may show a file, whatever nginx_headers says.
+SHOWN = "Cross-Origin-Resource-Policy cross-origin always"
 ANSWER = re.compile(r"(?P<status>[2-5][0-9]{2})( (?P<to>\S+))?")
 
 
@@ -46,6 +49,7 @@ class Place:
         rewrite: the pattern whose group is kept by a redirect, or empty.
         internal: whether only the application can lead there, by X-Accel-Redirect.
         uploads: whether visitors have sent the files, which then must not act as pages of the site.
+        apart: whether the place is of nginx_uploads_domain, and not of the site's names.
         settings: other directives by their names.
     """
 
@@ -62,6 +66,7 @@ class Place:
     rewrite: str = ""
     internal: bool = False
     uploads: bool = False
+    apart: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -198,34 +203,47 @@ def servers(
     certificates: Mapping[str, Iterable[str]],
     redirects: Mapping[str, str],
     scheme: str,
+    uploads: str = "",
 ) -> list[dict[str, Any]]:
-    """Return the servers of a site: of each certificate, and of each name that is redirected.
+    """Return the servers of a site.
+
+    There is one for each certificate, for each name that is redirected, and for the uploads if they
+    have a name of their own.
 
     Args:
         names: of the site.
         certificates: lists of names by the directory of their certificate; empty for HTTP only.
         redirects: nginx_redirects.
         scheme: nginx's variable with the scheme that visitors use, if there is no certificate.
+        uploads: nginx_uploads_domain.
 
     Returns:
-        dictionaries with names, certificate (a directory, or empty) and to (where the names are
-        redirected, or empty).
+        dictionaries with names, certificate (a directory, or empty), to (where the names are
+        redirected, or empty) and uploads (whether only uploads are there).
     """
     moved = names_of(redirects)
+    apart = addresses.ascii_host(uploads)
     groups = certificates or {"": list(names)}
     kept = {
-        key: [name for name in map(addresses.ascii_host, group) if name not in moved]
+        key: [name for name in map(addresses.ascii_host, group) if name not in {*moved, apart}]
         for key, group in groups.items()
     }
+    alone = [
+        (host, _moved_to(target, "https" if certificates else scheme))
+        for host, target in moved.items()
+    ] + ([(apart, "")] if apart else [])
     return [
-        {"names": group, "certificate": key, "to": ""} for key, group in kept.items() if group
+        {"names": group, "certificate": key, "to": "", "uploads": False}
+        for key, group in kept.items()
+        if group
     ] + [
         {
             "names": [host],
             "certificate": certificate_of(host, certificates),
-            "to": _moved_to(target, "https" if certificates else scheme),
+            "to": to,
+            "uploads": host == apart,
         }
-        for host, target in moved.items()
+        for host, to in alone
     ]
 
 
@@ -363,6 +381,20 @@ def described_places(
     return places
 
 
+def apart(place: Place, to: str) -> list[Place]:
+    """Return a place of uploads at a name of their own, and the site's redirect to it.
+
+    Args:
+        place: whose files nginx sends.
+        to: where the redirect leads.
+    """
+    said = place.settings.get("add_header")
+    header = [] if SHOWN.split()[0].lower() in header_names(said) else [SHOWN]
+    settings = {**place.settings, "add_header": [*values_of(said), *header]}
+    moved = Place(place.path, "redirect", place.match, to=to)
+    return [moved, replace(place, apart=True, settings=settings)]
+
+
 def places(
     static: Mapping[str, str],
     locations: Mapping[str, Mapping[str, Any] | None],
@@ -370,6 +402,7 @@ def places(
     trusted: Iterable[str],
     here: str,
     uploads: Iterable[str] = (),
+    uploads_to: str = "",
 ) -> list[dict[str, Any]]:
     """Return all locations of a site, the application's at `/` included.
 
@@ -380,6 +413,8 @@ def places(
         trusted: directories that only root can replace.
         here: the scheme, the name and the port that the visitor asked for, by nginx's variables.
         uploads: nginx_uploads. What only the application leads to counts as uploaded, too.
+        uploads_to: where the site redirects requests for uploads that have a name of their own;
+            empty if they have none. What only the application leads to stays at the site.
     """
     found = [
         Place(url, "files", matches(url), alias=f"{directory}/", links_from=directory)
@@ -400,6 +435,14 @@ def places(
         found.append(Place("/", "application", "/"))
     of_visitors = set(uploads)
     found = [replace(place, uploads=place.internal or place.path in of_visitors) for place in found]
+    if uploads_to:
+        parts = [
+            apart(place, uploads_to)
+            if place.uploads and place.kind == "files" and not place.internal
+            else [place]
+            for place in found
+        ]
+        found = list(chain.from_iterable(parts))
     return [vars(place) for place in sorted(found, key=lambda place: place.path)]
 
 

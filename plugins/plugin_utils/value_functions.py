@@ -216,7 +216,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "command of a process": processes.has_command,
     "database": is_database,
     "derived path": _like(r"(/(?!\.\.?(/|$))[A-Za-z0-9._][A-Za-z0-9._-]*)+"),
-    "domain": addresses.is_domain,
+    "domain": addresses.is_name,
     "environment name": _like(r"[A-Za-z_][A-Za-z0-9_]*"),
     "environment value": is_environment_value,
     "full unit name": _like(r"[A-Za-z0-9@_.:-]{1,200}\.(service|socket|timer|path|mount|target)"),
@@ -368,9 +368,21 @@ def schedules_have_own_names(values: Values) -> bool:
     return not set(values["app_processes"]) & set(values["app_schedules"])
 
 
-def certificates_cover_domains(values: Values) -> bool:
-    """The certificates of the application have each of its domains once."""
-    return _flat(values["app_certificates"]) == _sorted_hosts(values["app_domains"])
+def _cover(certificates: str, names: str, uploads: str) -> Callable[[Values], bool]:
+    """Return a test that certificates have each name, and that of the uploads, once."""
+    return lambda values: (
+        _flat(values[certificates])
+        == _sorted_hosts([*values[names], *filter(None, [values[uploads]])])
+    )
+
+
+def _is_apart(uploads: str, names: str) -> Callable[[Values], bool]:
+    """Return a test that the name of the uploads is none of the site's, by a wildcard, either."""
+    return lambda values: (
+        not health.is_served(
+            addresses.ascii_host(values[uploads]), list(map(addresses.ascii_host, values[names]))
+        )
+    )
 
 
 def domains_are_different(values: Values) -> bool:
@@ -381,9 +393,8 @@ def domains_are_different(values: Values) -> bool:
 
 def nginx_certificates_cover_names(values: Values) -> bool:
     """The certificates of the site have each of its names once, or there is none."""
-    return not values["nginx_certificates"] or (
-        _flat(values["nginx_certificates"]) == _sorted_hosts(values["nginx_server_names"])
-    )
+    cover = _cover("nginx_certificates", "nginx_server_names", "nginx_uploads_domain")
+    return not values["nginx_certificates"] or cover(values)
 
 
 def nginx_redirects_are_of_the_site(values: Values) -> bool:
@@ -450,6 +461,16 @@ def nginx_uploads_have_locations(values: Values) -> bool:
     return set(values["nginx_uploads"]) <= {
         place["path"] for place in _places(values) if place["kind"] == "files"
     }
+
+
+def nginx_uploads_need_no_password(values: Values) -> bool:
+    """No upload leaves the paths that ask for a password by a move to a name of its own."""
+    asked = values["nginx_basic_auth_paths"] if values["nginx_basic_auth_users"] else []
+    return not values["nginx_uploads_domain"] or not any(
+        upload.startswith(path) or path.startswith(upload)
+        for upload in values["nginx_uploads"]
+        for path in asked
+    )
 
 
 def nginx_health_path_is_the_applications(values: Values) -> bool:
@@ -548,7 +569,10 @@ def _of_repository(kind: str, name: str) -> Callable[[Values], bool]:
 
 
 # Functions for the rule `suggest` return what somebody may have meant by a wrong value, or nothing.
-SUGGESTIONS: dict[str, Callable[[object], str]] = {"host": addresses.likely_host}
+SUGGESTIONS: dict[str, Callable[[object], str]] = {
+    "host": addresses.likely_host,
+    "domain": addresses.likely_name,
+}
 
 FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_source names one source": source_is_one,
@@ -575,11 +599,14 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_build_user is not app_user": build_user_is_another,
     "app_broker is encrypted": broker_is_encrypted,
     "app_broker is there for Celery": broker_is_there,
-    "app_certificates cover app_domains": certificates_cover_domains,
+    "app_certificates cover app_domains": _cover(
+        "app_certificates", "app_domains", "app_media_domain"
+    ),
     "app_domains are different": domains_are_different,
     "app_database_extensions are of this host": _needs_local("app_database_extensions"),
     "app_database_owner is of another server": database_owner_is_elsewhere,
     "app_database_collation is of this host": _needs_local("app_database_collation"),
+    "app_media_domain is no name of the site": _is_apart("app_media_domain", "app_domains"),
     "app_media_url is not app_static_url": media_url_is_not_static,
     "app_processes have workers with app_celery only": workers_have_celery,
     "app_schedules have names of their own": schedules_have_own_names,
@@ -597,6 +624,10 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "monitor_email_to has a server": monitor_can_send_mail,
     "nginx_certificates cover nginx_server_names": nginx_certificates_cover_names,
     "nginx_uploads have locations": nginx_uploads_have_locations,
+    "nginx_uploads_domain is no name of the site": _is_apart(
+        "nginx_uploads_domain", "nginx_server_names"
+    ),
+    "nginx_uploads_domain takes no password away": nginx_uploads_need_no_password,
     "nginx_health_path is the application's": nginx_health_path_is_the_applications,
     "nginx_locations publish no release": nginx_locations_publish_no_release,
     "nginx_proxy_read_timeout suits gunicorn_timeout": nginx_waits_for_gunicorn,

@@ -165,6 +165,11 @@ BAD = {
     "processes_worker_stop_timeout": [0, 90000, "5min"],
     "app_health_path": ["health", "", "/health check", "/health;", "/$x", "/{x}", "/'", "/a#b"],
     "app_static_url": ["static/", "/static", "/", "/sta tic/", "/../etc/", "/s{/", None],
+    "app_media_domain": [
+        "203.0.113.7", "2001:db8::7", "[::1]", "Uploads.example.com", "uploads..example.com", "a b",
+        "https://uploads.example.com", "uploads.example.com/", "*.example.com", "x;", "1.2.3", None,
+        ["uploads.example.com"], True, "209.38.89.74",
+    ],
     "app_media_url": ["media/", "/media", "/static/", "/media;/", "/m/../../etc/"],
     "app_python": ["python3; id", "--python", "my python", 3.10, None, ["3.13"]],
     "app_requirements": [["../requirements.txt"], ["/etc/requirements.txt"], [{"file": "x"}]],
@@ -321,6 +326,7 @@ BAD = {
     ],
     "nginx_tcp_connection_limit": [-1, "many", 70000],
     "nginx_uploads": ["/media/", ["media"], ["/none/"], ["/x y/"], ["/static/;"]],
+    "nginx_uploads_domain": ["203.0.113.7", "*.example.com", "a b", "uploads.example.com;", "$x"],
     "nginx_client_max_body_size": ["20 m", "20MB", "big", "-1", "1t", "1.5g", ""],
     "nginx_proxy_read_timeout": [0, "60s", 100000],
     "nginx_worker_connections": [1, 100000],
@@ -580,6 +586,13 @@ WILDCARD = {
     "certbot_dns_credentials": {"dns_digitalocean_token": SECRET},
 }  # fmt: skip
 TOGETHER = [
+    (SITE, "app_media_domain", "www.example.com"),
+    (SITE, "app_media_domain", "uploads.example.net"),
+    ({"app_domains": ["müller.example"]}, "app_media_domain", "xn--mller-kva.example"),
+    (SITE | {"nginx_uploads_domain": ""}, "nginx_uploads_domain", "a.example.com"),
+    ({"nginx_server_names": ["*.example.com"]}, "nginx_uploads_domain", "a.example.com"),
+    ({"app_media_domain": "u.example"}, "app_certificates", {"x": ["209.38.89.74"]}),
+    ({"nginx_uploads_domain": "u.example"}, "nginx_certificates", {"/srv/x": ["209.38.89.74"]}),
     (SITE, "nginx_redirects", {"www.example.org": "example.com"}),
     (SITE, "nginx_redirects", {"example.net": "example.com"}),
     (SITE, "nginx_redirects", {"example.com": "www.example.com"}),
@@ -845,6 +858,9 @@ GOOD = {
         "nginx_real_ip_from": ["10.0.0.1", "173.245.48.0/20", "2400:cb00::/32"],
         "nginx_real_ip_header": "CF-Connecting-IP",
     },
+    "uploads under a name of their own": SITE | {
+        "app_media_domain": "bücher.example", "app_certificate": "selfsigned",
+    },
     "a gate": {
         "nginx_basic_auth_users": {"ada.l@x": Unsafe("it's \"$y\" \\ {#1}"), "bob": 123456789012},
         "nginx_basic_auth_paths": ["/admin/", "/~x.y"],
@@ -1057,6 +1073,20 @@ def test_an_international_name_is_written_as_browsers_send_it(monkeypatch, missi
     # Browsers keep this letter, and Python's own codec would lead to the domain strasse.example.
     assert addresses.is_host("straße.example") is not missing
     assert not any(map(addresses.is_host, ["MÜLLER.example", "a\u200d.example", "ü ü.example"]))
+
+
+@pytest.mark.parametrize("variable", ["app_media_domain", "nginx_uploads_domain"])
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("https://Uploads.example.com/", "; write uploads.example.com"),
+        ("https://203.0.113.7/", ', not "https://203.0.113.7/"'),
+        ("www.example.com", ', not "www.example.com"'),
+    ],
+)
+def test_a_name_for_uploads_that_cannot_be_one_is_told(checker, variable, typed, told):
+    lines = checker.message(SITE | {variable: typed}, [owner(variable)]).splitlines()
+    assert [line for line in lines if line.startswith(variable) and line.endswith(told)], lines
 
 
 def test_the_same_name_in_two_forms_is_refused(checker):

@@ -78,6 +78,7 @@ REFUSED = {
     "nginx_maintenance_file": "/srv/maintenance",
     "nginx_site": "wiki",
     "nginx_server_names": ["wiki.example"],
+    "nginx_uploads_domain": "uploads.example",
     "nginx_upstream": ["127.0.0.1:8000"],
     "nginx_health_path": "/health/",
     "nginx_certificates": {"/etc/ssl/wiki": ["shop.example"]},

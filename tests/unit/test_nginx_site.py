@@ -34,8 +34,8 @@ def test_a_name_keeps_the_path_unless_the_target_has_one(target, to):
     certificates = {"/a": NAMES[:1], "/b": NAMES[1:2]}
     servers = site.servers(NAMES[:2], certificates, {"www.example.com": target}, "$x")
     assert servers == [
-        {"names": ["example.com"], "certificate": "/a", "to": ""},
-        {"names": ["www.example.com"], "certificate": "/b", "to": to},
+        {"names": ["example.com"], "certificate": "/a", "to": "", "uploads": False},
+        {"names": ["www.example.com"], "certificate": "/b", "to": to, "uploads": False},
     ]
 
 
@@ -56,6 +56,17 @@ def test_a_redirected_name_has_the_certificate_of_its_wildcard():
         (["www.example.net"], "/b"),
         (["*.example.net"], "/b"),
     ]
+
+
+def test_uploads_have_the_certificate_of_their_name():
+    certificates = {"/a": ["example.com", "bücher.example"], "/b": ["203.0.113.7"]}
+    names = ["example.com", "203.0.113.7"]
+    for given, place in ((certificates, "/a"), ({}, "")):
+        *others, last = site.servers(names, given, {}, "$x", "bücher.example")
+        name = "xn--bcher-kva.example"
+        assert last == {"names": [name], "certificate": place, "to": "", "uploads": True}
+        assert sorted(name for server in others for name in server["names"]) == sorted(names)
+        assert not any(server["uploads"] for server in others)
 
 
 # --- Redirects of paths -------------------------------------------------------------------------
@@ -165,6 +176,35 @@ def test_the_application_has_what_nobody_else_has():
         "^~ /": "files",
         "^~ /api/": "application",
     }
+
+
+def test_uploads_under_a_name_of_their_own_are_redirected_by_the_site():
+    app = {"alias": "/srv/sent", "fallback": "x.html", "settings": {"expires": "1d"}}
+    locations = {"/sent/": app, "/secret/": {"alias": "/srv/secret", "internal": True}, "/x/": {}}
+    static = {"/media/": "/srv/media", "/static/": "/srv/static"}
+    uploads = ["/media/", "/sent/", "/secret/"]
+    to = "https://uploads.example$request_uri"
+    found = site.places(static, locations, {}, [], HERE, uploads, to)
+    apart = {place["path"]: place for place in found if place["apart"]}
+    here = {place["match"]: place for place in found if not place["apart"]}
+    assert set(apart) == {"/media/", "/sent/"}
+    assert apart["/media/"]["settings"] == {"add_header": [site.SHOWN]}
+    assert apart["/sent/"]["settings"] == {"expires": "1d", "add_header": [site.SHOWN]}
+    assert all(place["kind"] == "files" and place["uploads"] for place in apart.values())
+    assert {match: place["kind"] for match, place in here.items()} == {
+        "/": "application", "^~ /x/": "application", "^~ /static/": "files",
+        "^~ /secret/": "files", "= /sent": "redirect", "^~ /media/": "redirect",
+        "^~ /sent/": "redirect",
+    }  # fmt: skip
+    assert here["^~ /media/"]["to"] == here["^~ /sent/"]["to"] == to
+    assert not here["^~ /sent/"]["fallback"]
+
+
+def test_the_header_that_lets_a_file_be_shown_can_be_another_one():
+    own = "cross-origin-resource-policy same-site"
+    static = {"/media/": {"alias": "/srv", "settings": {"add_header": own}}}
+    *_, place = site.places({}, static, {}, [], HERE, ["/media/"], "https://x$request_uri")
+    assert place["settings"] == {"add_header": [own]}
 
 
 @pytest.mark.parametrize(

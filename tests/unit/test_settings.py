@@ -370,11 +370,31 @@ def test_a_name_with_a_variable_of_its_own_is_refused(checker, variable, value, 
     assert instead in line
 
 
-def test_a_contradiction_is_told_and_is_no_refusal(checker, capsys, monkeypatch):
-    told = []
+@pytest.fixture
+def told(monkeypatch):
+    """The warnings of a run."""
+    lines = []
     monkeypatch.setattr(
-        "ansible.utils.display.Display.warning", lambda self, text: told.append(text)
+        "ansible.utils.display.Display.warning", lambda self, text: lines.append(text)
     )
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("paths", "warned"), [(["/"], True), (["/media/private/"], True), (["/admin/"], False)]
+)
+def test_uploads_that_lose_their_password_are_told(checker, told, paths, warned):
+    gate = {"nginx_basic_auth_users": {"ada": "a long password"}, "nginx_basic_auth_paths": paths}
+    assert checker.message(gate, ROLES) == ""
+    assert told == []
+    assert checker.message(gate | {"app_media_domain": "uploads.example.com"}, ROLES) == ""
+    assert [line.partition(" need")[0] for line in told] == [
+        "nginx_uploads_domain: the run goes on, but uploads at app_media_domain "
+        "(nginx_uploads_domain)"
+    ] * warned
+
+
+def test_a_contradiction_is_told_and_is_no_refusal(checker, told):
     assert checker.message({"gunicorn_timeout": 300, "nginx_proxy_read_timeout": 30}, ROLES) == ""
     (line,) = told
     assert line.startswith("nginx_proxy_read_timeout: the run goes on, but nginx answers 504")

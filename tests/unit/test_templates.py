@@ -179,6 +179,29 @@ SETS = {
         "app_health_path": "/api/health/?full=1",
         "__nginx_asked": {"stderr": "nginx version: nginx/1.18.0\nbuilt with OpenSSL 3.0.2"},
     },
+    "uploads": MINIMAL
+    | {
+        "app_certificate": "letsencrypt",
+        "app_domains": ["example.com", "203.0.113.7"],
+        "app_media_domain": "bücher.example",
+        "__nginx_asked": {"stderr": "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.2"},
+    },
+    "plain uploads": MINIMAL
+    | {
+        "app_media_domain": "uploads.example.com",
+        "nginx_uploads": ["/media/", "/sent/", "/private/"],
+        "nginx_locations": {
+            "/sent/": {
+                "alias": "/srv/sent",
+                "settings": {"add_header": "Cross-Origin-Resource-Policy same-site"},
+            },
+            "/private/": {"alias": "/srv/private", "internal": True},
+        },
+        "nginx_headers": {"Cross-Origin-Resource-Policy": "same-origin"},
+        "nginx_server_settings": {"charset": "latin1", "auth_request": "/who/"},
+        "nginx_basic_auth_users": {"ada": "a long password"},
+        "nginx_real_ip_from": ["10.0.0.1"],
+    },
     "none": MINIMAL
     | {"app_database": "none", "app_broker": "none", "app_asgi": "mini.asgi:application"},
     "small": EXAMPLE
@@ -455,6 +478,80 @@ def test_a_name_that_is_redirected_has_a_server_of_its_own(rendered):
     assert "return 301 https://xn--mller-kva.example$request_uri;" in servers[www]
     assert "return 301 https://xn--strae-oqa.example/shop$is_args$args;" in servers[shop]
     assert len(set(re.findall(r"ssl_certificate .*", text))) == 1
+
+
+def servers_of(text):
+    """Return the servers of a site by their port, and by whether they are for uploads."""
+    found = {}
+    for part in text.split("\nserver {")[1:]:
+        name = re.search(r"server_name (.*);", part)[1]
+        port = re.search(r"listen (\d+)", part)[1]
+        found[port, name] = part
+    return found
+
+
+def locations_of(server):
+    """Return the bodies of a server's locations, by what nginx compares."""
+    return dict(re.findall(r"^    location (.+?) \{\n(.*?)^    \}", server, re.M | re.S))
+
+
+MAY_SHOW = "add_header Cross-Origin-Resource-Policy cross-origin always;"
+
+
+def test_uploads_have_a_server_that_asks_nobody(rendered):
+    found = servers_of(rendered["uploads"]["nginx/site.conf"])
+    name, domain = "xn--bcher-kva.example", "example.com"
+    challenges, media = "^~ /.well-known/acme-challenge/", "^~ /media/"
+    assert set(found) == {
+        ("80", f"{domain} 203.0.113.7 {name}"),
+        ("443", domain), ("443", "203.0.113.7"), ("443", name),
+    }  # fmt: skip
+    server = found["443", name]
+    assert f"ssl_certificate /etc/ssl/mini/{name}/fullchain.pem;" in server
+    assert f"include /etc/ssl/mini/{name}/hsts.conf*;" in server
+    assert not re.search("proxy_|auth_basic [^o]|limit_req|Set-Cookie|failed-logins", server)
+    places = locations_of(server)
+    assert set(places) == {challenges, media, "/"}
+    assert places["/"].strip() == "return 404;"
+    site = locations_of(found["443", domain])
+    assert site[media].strip() == f"return 301 https://{name}$request_uri;"
+    assert set(site) == {challenges, media, "^~ /static/", "/"}
+    # What an upload says otherwise, it says at the site's own name, too.
+    own = locations_of(servers_of(rendered["https"]["nginx/site.conf"])["443", domain])[media]
+    assert MAY_SHOW not in own
+    told = places[media].splitlines()
+    told.remove(f"        {MAY_SHOW}")
+    assert told == own.splitlines()
+
+
+def test_uploads_without_a_certificate_and_with_settings_of_the_site(rendered):
+    found = servers_of(rendered["plain uploads"]["nginx/site.conf"])
+    assert set(found) == {("80", "example.com"), ("80", "uploads.example.com")}
+    server, site = found["80", "uploads.example.com"], locations_of(found["80", "example.com"])
+    for path in ("/media/", "/sent/"):
+        to = "$mini_scheme://uploads.example.com$request_uri"
+        assert site[f"^~ {path}"].strip() == f"return 301 {to};"
+    assert "internal;" in site["^~ /private/"]
+    places = locations_of(server)
+    assert set(places) == {"^~ /.well-known/acme-challenge/", "^~ /media/", "^~ /sent/", "/"}
+    assert MAY_SHOW in places["^~ /media/"]
+    assert "charset utf-8;" in places["^~ /media/"]
+    assert places["^~ /sent/"].count("Cross-Origin-Resource-Policy") == 1
+    assert "add_header Cross-Origin-Resource-Policy same-site;" in places["^~ /sent/"]
+    assert "set_real_ip_from 10.0.0.1;" in server
+    assert "if (-e /var/lib/django_stack/mini/maintenance)" in server
+    assert not re.search("auth_request|auth_basic [^o]|latin1|proxy_", server)
+
+
+def test_the_application_knows_where_its_uploads_are(rendered):
+    told = rendered["uploads"]["environment"]
+    assert told["MEDIA_URL"] == "https://xn--bcher-kva.example/media/"
+    assert told["ALLOWED_HOSTS"] == "example.com,203.0.113.7"
+    assert told["CSRF_TRUSTED_ORIGINS"] == "https://example.com,https://203.0.113.7"
+    # A proxy in front ends TLS.
+    told = rendered["plain uploads"]["environment"]
+    assert told["MEDIA_URL"] == "https://uploads.example.com/media/"
+    assert "MEDIA_URL" not in rendered["minimal"]["environment"]
 
 
 def test_a_policy_is_one_header_as_the_table_says(rendered):
