@@ -311,7 +311,7 @@ def see_file(site: Mapping[str, Any], url: str, root: str) -> Verdict:
     """Ask nginx for a file that is there.
 
     Args:
-        site: as for `visit`.
+        site: as for `judge`.
         url: the path that nginx serves a directory at.
         root: the directory.
     """
@@ -320,10 +320,11 @@ def see_file(site: Mapping[str, Any], url: str, root: str) -> Verdict:
         return Verdict()
     real = os.path.realpath(root)
     page = url + quote(os.fsencode(os.path.relpath(path, real)))
-    answer = answer_of(nginx(site["name"], site["scheme"]), site["name"], page, site["scheme"])
+    name = (site.get("files_at") or {}).get(url, site["name"])
+    answer = answer_of(nginx(name, site["scheme"]), name, page, site["scheme"])
     if answer.status in (200, 304, 401) or not os.path.lexists(path):  # 401: a password is wanted
         return Verdict()
-    wrong = f"GET {site['scheme']}://{site['name']}{page}: {answer.status} {answer.reason}."
+    wrong = f"GET {site['scheme']}://{name}{page}: {answer.status} {answer.reason}."
     try:
         closed = barrier(path)
         is_roots = not os.stat(closed or real).st_uid
@@ -352,7 +353,8 @@ def judge(site: Mapping[str, Any]) -> Verdict:
     """Ask the site for its page and for a file of each directory that nginx serves.
 
     Args:
-        site: as for `visit`; and `files`, the directories by the paths that nginx serves them at.
+        site: as for `visit`; `files`, the directories by the paths that nginx serves them at; and
+            `files_at`, the names by those of the paths that it serves under another name.
     """
     try:
         _, page = visit(site)

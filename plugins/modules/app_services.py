@@ -120,6 +120,10 @@ options:
             What is wrong with files of the application's user is a warning.
         type: dict
         default: {}
+      files_at:
+        description: Other names, by those paths of O(site.files) that nginx serves under one.
+        type: dict
+        default: {}
 author:
   - The engineers of django_stack
 """
@@ -514,7 +518,7 @@ def main() -> None:
         "scheme": {"type": "str", "required": True, "choices": ["http", "https"]},
         "names": {"type": "list", "elements": "str", "default": []},
         "proxied": {"type": "bool", "default": False},
-        "files": {"type": "dict", "default": {}},
+        **{name: {"type": "dict", "default": {}} for name in ("files", "files_at")},
     }
     service = {
         "unit": {"type": "str", "required": True},

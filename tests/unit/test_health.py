@@ -183,6 +183,17 @@ def test_a_file_that_is_served_is_right(pages, served, status):
     assert health.judge(served.site) == health.Verdict()
 
 
+def test_files_with_a_name_of_their_own_are_asked_for_by_it(pages, served):
+    site = served.site | {"files_at": {"/static/": "files.example.com"}}
+    pages[served.url] = to("http://files.example.com/static/css/a%20b.css", 301)
+    url = "http://files.example.com/static/css/a%20b.css"
+    pages[url] = OK
+    assert health.judge(site) == health.Verdict()
+    pages[url] = Answer(404, "Not Found", "")
+    verdict = health.judge(site)
+    assert f"GET {url}: 404" in verdict.wrong + verdict.told
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of root's")
 def test_no_name_of_an_upload_stops_a_deploy(pages, served, monkeypatch):
     """A name may be neither UTF-8 nor printable."""

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 SOURCE = ast.parse((ROOT / "roles/app/files/prepare.py").read_text())
-STANDARD = {"contextlib", "collections.abc", "typing"}
+STANDARD = {"contextlib", "collections.abc", "typing", "urllib.parse"}
 
 
 class Database:
@@ -154,3 +154,35 @@ def test_a_lock_that_takes_too_long_is_tried_again(prepare, state, again):
         setattr(cause, attribute, state)
         prepare.names["NO_LOCK"] = "55P03"
         assert prepare.is_busy(error) is again
+
+
+@pytest.mark.parametrize(
+    ("url", "domain", "is_nginxs"),
+    [
+        ("/media/", "", True),
+        ("media/", "", True),
+        ("/media/", "uploads.example.com", True),
+        ("https://uploads.example.com/media/", "uploads.example.com", True),
+        ("http://uploads.example.com/media/", "uploads.example.com", True),
+        ("//uploads.example.com/media/", "uploads.example.com", True),
+        ("https://bucket.example.net/media/", "uploads.example.com", False),
+        ("https://bucket.example.net/media/", "", False),
+        ("https://uploads.example.com/files/", "uploads.example.com", False),
+        ("/files/", "", False),
+    ],
+)
+def test_only_uploads_that_nginx_serves_are_compared_with_its_directory(
+    prepare, tmp_path, url, domain, is_nginxs
+):
+    class Storage:
+        location = str(tmp_path / "uploads")
+
+    prepare.names.update(
+        told={}, connections={}, FileSystemStorage=Storage, default_storage=Storage(),
+        settings=SimpleNamespace(MEDIA_ROOT=Storage.location, MEDIA_URL=url),
+        lasts=lambda *_: None,
+    )  # fmt: skip
+    prepare.check_places(domain, "/media/", Storage.location)
+    assert prepare.names["told"] == {}
+    prepare.check_places(domain, "/media/", str(tmp_path / "other"))
+    assert bool(prepare.names["told"]) == is_nginxs

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -198,11 +199,12 @@ def lasts(path: str | os.PathLike[str], what: str, variable: str) -> None:
         )
 
 
-def check_places(url: str, served_from: str) -> None:
+def check_places(name: str, url: str, served_from: str) -> None:
     """Look where the project keeps its SQLite files and its uploads.
 
     Args:
-        url: where nginx serves uploads.
+        name: at which nginx serves uploads; empty for the site's names.
+        url: the path at which it serves them.
         served_from: the directory that it serves there.
     """
     for alias in connections:
@@ -214,7 +216,8 @@ def check_places(url: str, served_from: str) -> None:
     if isinstance(default_storage, FileSystemStorage) and settings.MEDIA_ROOT:
         media = default_storage.location
         lasts(media, "MEDIA_ROOT", "MEDIA_ROOT")
-        is_nginxs = f"/{settings.MEDIA_URL.lstrip('/')}" == url
+        parts = urlsplit(settings.MEDIA_URL)
+        is_nginxs = (parts.hostname or name, f"/{parts.path.lstrip('/')}") == (name, url)
         if is_nginxs and os.path.realpath(media) != os.path.realpath(served_from):
             told["media_root"] = [media]
 
@@ -226,7 +229,7 @@ def check() -> None:
     told["warnings"] = sorted({message.id for message in found if not message.is_silenced()})
     told["silenced"] = list(settings.SILENCED_SYSTEM_CHECKS)
     compare_scheme(os.environ["APP_SCHEME"])
-    check_places(os.environ["APP_MEDIA_URL"], os.environ["APP_MEDIA_ROOT"])
+    check_places(*(os.environ[f"APP_MEDIA_{part}"] for part in ("DOMAIN", "URL", "ROOT")))
     url = settings.STATIC_URL or ""
     wanted = os.environ["APP_STATIC_URL"]
     if uses_static and "://" not in url and f"/{url.lstrip('/')}" != wanted:
