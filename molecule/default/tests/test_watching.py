@@ -53,7 +53,8 @@ systemctl stop {" ".join(OLDER_UNITS)} || true
 rm /run/systemd/system/older-*.service {OLD}
 """
 # What apt calls after it has installed packages, as unattended-upgrades and Ansible do.
-UPGRADED = "mkdir -p /run/needrestart; touch /run/needrestart/unpacked; export DEBIAN_FRONTEND=noninteractive"
+MARK = "mkdir -p /run/needrestart; touch /run/needrestart/unpacked"
+UPGRADED = f"{MARK}; export DEBIAN_FRONTEND=noninteractive"
 HOOK = "/usr/lib/needrestart/apt-pinvoke </dev/null 2>&1"
 # What is wrong, and a part of what is said of it.
 TROUBLES = {
