@@ -122,7 +122,7 @@ def wsgi(application: Application) -> Application:
 
 def ask_wsgi(application: Application) -> str:
     """Send the health check to an application of WSGI; return the status of its answer."""
-    path, _, query = HEALTH_PATH.partition("?")
+    path, _sep, query = HEALTH_PATH.partition("?")
     request = {
         "PATH_INFO": path,
         "QUERY_STRING": query,
@@ -244,7 +244,7 @@ async def lifespan(
 
 async def ask_asgi(application: Application) -> int:
     """Send the health check to an application of ASGI; return the status of its answer."""
-    path, _, query = HEALTH_PATH.partition("?")
+    path, _sep, query = HEALTH_PATH.partition("?")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

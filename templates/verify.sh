@@ -1,4 +1,5 @@
 # Fails if a unit or a drop-in has a directive or a value that systemd does not know and would ignore.
+# shellcheck shell=sh
 unit=/run/$$-verify.${2:-service}
 cp "$1" "$unit"
 said=$(systemd-analyze verify --man=no "$unit" 2>&1 | grep -F "$unit:")

@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         """
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(
+        _result, arguments = self.validate_argument_spec(
             {
                 "roles": {"type": "list", "elements": "str", "required": True},
                 "source": {"type": "bool", "default": False},

@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
         """Do what the state asks for."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         states = ["checked", "exported", "imported", "recovered"]
-        _, given = self.validate_argument_spec(
+        _result, given = self.validate_argument_spec(
             {
                 "state": {"type": "str", "required": True, "choices": states},
                 "directory": {"type": "path", "required": True},

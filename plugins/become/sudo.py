@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: sudo
 short_description: sudo of all kinds, sudo-rs with a password among them
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - Does what P(ansible.builtin.sudo#become) does. It also recognises how sudo-rs, the sudo of
     Ubuntu 25.10 and later, asks for a password. The plugin of ansible-core waits for the question

@@ -32,7 +32,7 @@ options:
 requirements:
   - set as stdout callback in the configuration
 author:
-  - The authors of clink.django_stack
+  - The engineers of django_stack (@clink)
 """
 
 import os

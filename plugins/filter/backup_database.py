@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: backup_database
 short_description: Read the database of the backups
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - Reads the value of C(backup_database), and returns how it is backed up.
 positional: _input

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: backup_place
 short_description: Read a repository of backups
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - Reads the value of C(backup_repository) and returns it as pgBackRest, restic and ssh name it.
 positional: _input, name

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: explain_failure
 short_description: Say why a command of the application has failed
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - Looks for a known cause in the output of a command, and returns what to do, the lines that tell
     why, and the state of the site.

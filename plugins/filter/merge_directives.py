@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: merge_directives
 short_description: Merge directives of systemd into those of a role
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - Where the role has a list, a list or one text is added at its end, as by a drop-in of systemd.
     An empty text in front makes systemd drop the values before it. Any other value is replaced.

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: parents
 short_description: Find the directories that lead to others
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - Returns the directories above relative paths, each once and each before those below it.
 options:

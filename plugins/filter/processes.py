@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: processes
 short_description: Derive the units of systemd from app_processes and app_schedules
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - The list has the Celery workers first, then the commands that run for ever, then the schedules.
 positional: _input, schedules, application, first_worker, stop_timeout

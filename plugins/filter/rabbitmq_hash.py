@@ -16,7 +16,7 @@ options:
     type: str
     required: true
 author:
-  - The engineers of django_stack
+  - The engineers of django_stack (@clink)
 """
 
 EXAMPLES = r"""

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: rotation_problem
 short_description: Say why a secret of the application cannot be rotated
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - Some secrets belong to another server, or are set by the operator - playbooks/rotate.yml cannot
     replace them, and the operator has to do so.

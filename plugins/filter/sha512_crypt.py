@@ -20,7 +20,7 @@ options:
     type: str
     required: true
 author:
-  - The authors of clink.django_stack
+  - The engineers of django_stack (@clink)
 """
 
 EXAMPLES = r"""

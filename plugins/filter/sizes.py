@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: sizes
 short_description: Derive the sizes of the services from the RAM and the CPUs of a host
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - The defaults of the roles C(gunicorn), C(celery_worker), C(postgresql), C(redis) and C(swap) are
     these sizes.

@@ -36,7 +36,7 @@ options:
     type: str
     required: true
 author:
-  - The engineers of django_stack
+  - The engineers of django_stack (@clink)
 """
 
 EXAMPLES = r"""
@@ -64,19 +64,19 @@ PROFILES = {"OpenSSH", "SSH"}  # profiles of ufw for port 22
 
 def lets_in(to: str, port: str) -> bool:
     """Return whether a rule is about a TCP port, by what `ufw status` shows as its goal."""
-    goal, _, interface = re.sub(r" \(.*", "", to).partition(" on ")
+    goal, _sep, interface = re.sub(r" \(.*", "", to).partition(" on ")
     goal = goal.split()[-1]
     if interface == "lo":
         return False
     if goal in PROFILES:
         return port == "22"
-    ports, _, protocol = goal.partition("/")
+    ports, _sep, protocol = goal.partition("/")
     if protocol not in ("", "tcp"):
         return False
     if not re.fullmatch(r"[\d:,]+", ports) or ports.count(":") > 1:
         return True  # an address: all its ports
     ranges = [each.partition(":") for each in ports.split(",") if each]
-    return any(int(first) <= int(port) <= int(last or first) for first, _, last in ranges)
+    return any(int(first) <= int(port) <= int(last or first) for first, _sep, last in ranges)
 
 
 def missing(rows: list[tuple[str, str, str]], port: str, proto: str, comment: str) -> list[Any]:
@@ -95,7 +95,7 @@ def ufw_due(
     connection, used = map(str, ports)
     known = {*re.findall(r"^port (\d+)$", told, re.MULTILINE), connection} - {""}
     ssh = sorted(known or {used})
-    closed = [each for each in ssh if not any(lets_in(to, each) for to, _, _ in rows)]
+    closed = [each for each in ssh if not any(lets_in(to, each) for to, _action, _source in rows)]
     rules = missing(rows, ",".join(closed), "tcp", "SSH")
     rules += missing(rows, ",".join(map(str, tcp)), "tcp", "open to everybody")
     rules += missing(rows, ",".join(map(str, udp)), "udp", "open to everybody")

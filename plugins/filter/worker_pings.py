@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: worker_pings
 short_description: Commands that succeed if a Celery worker of this host answers
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - The application's user sends the ping, in the sandbox of the services.
 positional: _input, run, celery

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: given
 short_description: The value that the inventory gives to a variable
 version_added: 0.1.0
-author: The engineers of django_stack
+author: The engineers of django_stack (@clink)
 description:
   - A play's own C(vars) hide the values of the inventory. With this lookup a play adds to a value
     of the inventory, or keeps it.

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 from ansible_collections.clink.django_stack.plugins.module_utils import backups
 
@@ -62,21 +63,21 @@ def load(programs: Path, dump: Path) -> int:
         [*psql, "-At", "-c", DROP.format(own=OWN)], stdout=subprocess.PIPE, check=True
     ).stdout
     with subprocess.Popen(psql, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as client:
-        assert client.stdin is not None
+        script = cast(IO[bytes], client.stdin)
         code = 1
         with suppress(BrokenPipeError):  # after an error psql reads no more
-            client.stdin.write(b"begin; set client_min_messages = warning;\n" + drops)
-            client.stdin.flush()
+            script.write(b"begin; set client_min_messages = warning;\n" + drops)
+            script.flush()
             code = subprocess.run(
                 [programs / "pg_restore", f"--use-list={listed}", "--no-owner", "--no-privileges",
-                 "--file=-", dump], stdout=client.stdin,
+                 "--file=-", dump], stdout=script, check=False,
             ).returncode  # fmt: skip
             if not code:  # else psql comes to the end of its input, and nothing is committed
                 # The application may get this session next from a pooler.
-                client.stdin.write(b"reset all;\ncommit;\n")
-                client.stdin.flush()
+                script.write(b"reset all;\ncommit;\n")
+                script.flush()
         with suppress(BrokenPipeError):
-            client.stdin.close()
+            script.close()
         return client.wait() or code
 
 
@@ -89,4 +90,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

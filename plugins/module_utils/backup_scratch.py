@@ -80,7 +80,7 @@ class Scratch:
         done = subprocess.run(
             [str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.own),
              "-p", PORT, "-d", database],
-            input=text, capture_output=True, text=True,
+            input=text, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise ScratchError(f"{database}: {done.stderr.strip()[-500:]}")
@@ -112,7 +112,10 @@ class Scratch:
             ScratchError: it fails.
         """
         done = subprocess.run(
-            [str(self.programs / program), *arguments], capture_output=True, text=True
+            [str(self.programs / program), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise ScratchError(f"{program}: {done.stderr.strip()[-800:]}")
@@ -156,7 +159,7 @@ class Scratch:
         done = subprocess.run(
             [str(self.programs / "pg_amcheck"), "--install-missing", "--all",
              "--host", str(self.own), "--port", PORT],
-            capture_output=True, text=True,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             said = (done.stdout + done.stderr).strip()
@@ -196,4 +199,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

@@ -169,7 +169,7 @@ def place_of(repository: str, name: str) -> Place:
     if not parts.hostname or parts.query or parts.fragment or parts.password:
         raise ValueError(repository)
     if kind == "s3":
-        bucket, _, below = parts.path.strip("/").partition("/")
+        bucket, _sep, below = parts.path.strip("/").partition("/")
         if parts.scheme != "https" or not bucket or parts.username:
             raise ValueError(repository)
         path = "".join(f"/{part}" for part in (below, name) if part)
@@ -394,7 +394,7 @@ def parse_moment(text: str) -> float:
     zone = zone if len(zone) > 3 else f"{zone}:00"
     zone = zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
     day, clock = found[1], found[2]
-    clock, _, fraction = clock.partition(".")
+    clock, _sep, fraction = clock.partition(".")
     clock = clock if clock.count(":") == 2 else f"{clock}:00"
     try:
         whole = datetime.fromisoformat(f"{day} {clock}{zone}").timestamp()

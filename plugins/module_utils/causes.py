@@ -36,7 +36,8 @@ class Cause:
 
 
 GAP = r"(?:.*\n){0,30}?.*?"
-QUOTE = r"[\"'`‘’“”]?"
+# The last four are the typographic quotes.
+QUOTE = r"[\"'`\u2018\u2019\u201c\u201d]?"
 RELEASE = r"/[^\s'\"]*?/(?:releases/[0-9a-f]{12}-[0-9a-f]{6}|current)/"
 PATH = r"[^'\n]*'?(?<=['\" :])(?!//)"  # what is before a path, in quotes or not
 READ_ONLY = rf"(?:\[Errno 30\]|EROFS|Read-only file system){PATH}"
@@ -294,7 +295,7 @@ FILES = (
         "The directive ProtectSystem of the sandbox makes $path read-only. " + WRITABLE,
     ),
     Cause(
-        rf"{SHELL} {QUOTE}(?P<path>[^'\"`’:\s]+){QUOTE}:? Read-only file system",
+        rf"{SHELL} {QUOTE}(?P<path>[^'\"`\u2019:\s]+){QUOTE}:? Read-only file system",
         "A command writes to $path, which is read-only for it. " + WRITABLE,
     ),
     Cause(
@@ -330,7 +331,7 @@ FILES = (
     ),
     Cause(
         r"\\r: No such file|\\r'?: (?:command )?not found|bad interpreter: .*\^M"
-        r"|[’']\w+\?[’']: No such",
+        r"|[\u2019']\w+\?[\u2019']: No such",
         "A script has line ends of Windows. Convert it (dos2unix) and commit it.",
     ),
 )

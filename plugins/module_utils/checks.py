@@ -426,8 +426,8 @@ def file_systems(mounts: str, kinds: str) -> list[str]:
     known = {line.strip() for line in kinds.splitlines() if not line.startswith("nodev")} | DISKS
     found: dict[str, str] = {}
     for line in mounts.splitlines():
-        left, _, right = line.partition(" - ")
-        words, (kind, _, options) = left.split(), right.split(" ", 2)
+        left, _sep, right = line.partition(" - ")
+        words, (kind, _sep, options) = left.split(), right.split(" ", 2)
         place = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), words[4])
         in_memory = kind == "tmpfs" and not place.startswith(SMALL)
         if not (kind in known or in_memory) or "rw" not in options.split(","):

@@ -74,7 +74,7 @@ class Collation:
     @property
     def plain(self) -> tuple[str, str]:
         """The same for two spellings of one collation."""
-        language, _, coding = self.locale.partition(".")
+        language, _sep, coding = self.locale.partition(".")
         return self.provider, f"{language}.{coding.replace('-', '')}".lower().rstrip(".")
 
     def __str__(self) -> str:

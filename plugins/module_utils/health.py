@@ -224,7 +224,7 @@ def visit(site: Mapping[str, Any]) -> tuple[Answer, Verdict]:
                 return told, Verdict()
             return told, Verdict(f"{way} {told.status} {told.reason}\n{told.text}")
         for each in told.cookies:
-            key, _, value = each.partition("=")
+            key, _sep, value = each.partition("=")
             cookies[key] = value
         try:
             url = HEADER.sub("", urljoin(at, told.location).partition("#")[0])
@@ -357,7 +357,7 @@ def judge(site: Mapping[str, Any]) -> Verdict:
             `files_at`, the names by those of the paths that it serves under another name.
     """
     try:
-        _, page = visit(site)
+        _answer, page = visit(site)
         verdicts = [page]
         if not page.wrong:
             verdicts += see_files(site)

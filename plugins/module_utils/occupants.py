@@ -153,7 +153,7 @@ def has_keys(dump: bytes) -> bool:
     try:
         while dump[at] == 0xFA:
             at += 1
-            for _ in range(2):
+            for _number in range(2):
                 kind, rest = dump[at] >> 6, dump[at] & 0x3F
                 if kind == 3:  # a number of 1, 2 or 4 bytes
                     at += 1 + (1, 2, 4)[rest]

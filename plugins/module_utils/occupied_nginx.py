@@ -61,7 +61,7 @@ TOKEN = re.compile(
 def parse(text: str) -> tuple[Statement, ...]:
     """Return the statements of a configuration, which nginx accepts."""
     tokens = [each for each in TOKEN.finditer(text) if not re.match(r"\s|#", each[0])]
-    found, _ = _statements(text, tokens, 0)
+    found, _end = _statements(text, tokens, 0)
     return tuple(found)
 
 

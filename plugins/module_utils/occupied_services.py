@@ -418,7 +418,7 @@ def others_in(unit: str, application: str) -> list[str]:
 # --- fail2ban and the firewall -------------------------------------------------------------------
 
 
-def fail2ban(_: Given) -> list[Finding]:
+def fail2ban(_given: Given) -> list[Finding]:
     """Return whether the settings of fail2ban are somebody's."""
     text = occupants.text_of(FAIL2BAN)
     if not text or is_rendered(text, "[DEFAULT]", "ignorecommand =", "bantime.increment"):
@@ -433,7 +433,7 @@ def ports_of(texts: list[Any]) -> set[int]:
     """Return the ports that texts such as 80, "6000:6010" and "80,443" mean."""
     found = set()
     for text in (part for each in texts for part in str(each).split(",")):
-        first, _, last = text.strip().partition(":")
+        first, _sep, last = text.strip().partition(":")
         if first.isdigit() and (last or first).isdigit():
             found |= set(range(int(first), int(last or first) + 1))
     return found

@@ -107,7 +107,7 @@ def sshd(text: str, there: Mapping[str, str], own: Collection[str]) -> str:
     """
     lines = []
     for line in text.splitlines():
-        name, _, ours = line.partition(" ")
+        name, _sep, ours = line.partition(" ")
         theirs = there.get(name.lower())
         choice = SSHD.get(name.lower())
         if choice and theirs and name not in own:
@@ -127,10 +127,10 @@ def sshd_there(path: str) -> dict[str, str]:
     done = subprocess.run(
         ["/usr/bin/unshare", "--mount", "/bin/sh", "-ec", script, path],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        errors="replace", timeout=LIMIT, env=environment, cwd="/",
+        errors="replace", timeout=LIMIT, env=environment, cwd="/", check=False,
     )  # fmt: skip
     pairs = [line.partition(" ") for line in done.stdout.splitlines()]
-    return {name: value.strip() for name, _, value in pairs}
+    return {name: value.strip() for name, _sep, value in pairs}
 
 
 def sysctl(text: str, there: Mapping[str, list[str]], own: Collection[str]) -> str:

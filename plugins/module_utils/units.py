@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
@@ -147,8 +147,7 @@ def run(command: list[str], limit: float, kept: int = KEPT, first: int = 0) -> R
         cwd="/",
         env=ENVIRONMENT,
     ) as process, selectors.DefaultSelector() as selector:  # fmt: skip
-        stream = process.stdout
-        assert stream is not None
+        stream = cast(IO[bytes], process.stdout)
         os.set_blocking(stream.fileno(), False)
         selector.register(stream, selectors.EVENT_READ)
         while True:

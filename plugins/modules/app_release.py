@@ -139,8 +139,7 @@ options:
         from; empty for none.
     type: str
     default: ""
-author:
-  - The engineers of django_stack
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""
@@ -204,7 +203,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.clink.django_stack.plugins.module_utils import (
@@ -461,8 +460,7 @@ class Deploy:
             raise
         migrated = told.get("migrated", [])
         request["entry"]["migrated"] = sorted({*request["entry"].get("migrated", []), *migrated})
-        assert self.lock
-        self.lock.write({**held, "request": request})
+        cast(Lock, self.lock).write({**held, "request": request})
         self.warn(told)
         changed = new or bool(migrated)
         return {"release": name, "live": request["live"], "due": True, "changed": changed}
@@ -580,14 +578,13 @@ class Deploy:
         if name not in self.host.built():
             raise ReleaseError(f"{name} is not complete; deploy it again")
         if request["new_environment"]:
-            for file, _ in self.files():
+            for file, _text in self.files():
                 self.swap(file)
         if request["kind"] == "source":
             request["entry"]["seconds"] = round(time.time() - request["begun"])
         request["switched"] = True
         record = self.host.record()
-        assert self.lock
-        self.lock.write({**held, "request": request, "before": record})
+        cast(Lock, self.lock).write({**held, "request": request, "before": record})
         self.lead(name)
         self.host.remember(releases.activated(record, request, live, self.run, releases.clock()))
         before = f"and ran {live or 'none'} before" if name != live else "with a new environment"
@@ -618,7 +615,7 @@ class Deploy:
         name, live = request["name"], request["live"]
         if request["switched"] and live:
             if request["new_environment"]:
-                for file, _ in self.files():
+                for file, _text in self.files():
                     with suppress(FileNotFoundError):
                         os.rename(file.with_name(file.name + ".previous"), file)
             self.lead(live)

@@ -124,8 +124,7 @@ options:
         description: Other names, by those paths of O(site.files) that nginx serves under one.
         type: dict
         default: {}
-author:
-  - The engineers of django_stack
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""
@@ -187,7 +186,7 @@ while nodes and time.monotonic() < end:
     except Exception as error:  # such as that of a broker that restarts
         wrong = repr(error)
         time.sleep(0.3)
-sys.exit(f"no answer: {' '.join(nodes)} {wrong}" if nodes else 0)
+raise SystemExit(f"no answer: {' '.join(nodes)} {wrong}" if nodes else 0)
 """
 LOG = 400  # lines of a service's log in which the cause is looked for
 PING = 25  # seconds within which a worker must answer
@@ -428,7 +427,7 @@ def see_site(site: dict[str, Any], services: list[dict[str, Any]], since: float)
     Raises:
         ServiceError: no answer was a good one; with what was wrong with the last.
     """
-    for _ in range(TRIES):
+    for _try in range(TRIES):
         found = health.judge(site)
         if not found.wrong:
             return [found.told] if found.told else []

@@ -31,11 +31,7 @@ options:
     type: str
     required: true
     choices: [applied, compared]
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""

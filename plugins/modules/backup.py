@@ -41,11 +41,7 @@ options:
         then be the name of a backup of files.
     type: bool
     default: true
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""
@@ -160,7 +156,7 @@ class Call:
 
     def give(self, journal: dict[str, Any]) -> None:
         """Give the restored directories to those that own the directories in use."""
-        for new, path, _ in self.host.exchangeable_files(journal):
+        for new, path, _kept in self.host.exchangeable_files(journal):
             owner = path.stat()
             trees.give(new, owner.st_uid, owner.st_gid)
 

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 module: check_values
 short_description: Check the values of the variables of several roles at once
 version_added: 0.1.0
-author: The engineers of django_stack
+extends_documentation_fragment: clink.django_stack.module
 description:
   - Compares the variables of roles of this collection with their C(meta/argument_specs.yml) and
     C(checks.yml), before the first change. Fails with all complaints of all roles in one message,

@@ -123,12 +123,10 @@ options:
       - The files from before are kept until the service runs with the new ones. If it does not
         start, they are installed again.
     type: str
-author:
-  - The engineers of django_stack
+extends_documentation_fragment: clink.django_stack.module
 attributes:
-  check_mode:
-    support: full
   diff_mode:
+    description: Shows the lines that change, without secrets.
     support: full
 """
 
@@ -283,7 +281,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", timeout=LIMIT, env=environment, cwd="/",
+        text=True, errors="replace", timeout=LIMIT, env=environment, cwd="/", check=False,
     )  # fmt: skip
 
 
@@ -412,9 +410,9 @@ def replace(files: list[dict[str, Any]]) -> None:
                 path.unlink(missing_ok=True)
         raise
     finally:
-        for _, new in staged:
+        for _file, new in staged:
             new.unlink(missing_ok=True)
-        for _, kept in done:
+        for _path, kept in done:
             if kept:
                 kept.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 module: host_facts
 short_description: Gather the facts of a host, and refuse a distribution that is not supported
 version_added: 0.1.0
-author: The engineers of django_stack
+extends_documentation_fragment: clink.django_stack.module
 description:
   - Refuses a host with another distribution than Debian 12 and 13, and Ubuntu 24.04 and 26.04,
     before anything else is tried on it. The first look needs neither Python nor C(become).

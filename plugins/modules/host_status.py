@@ -12,11 +12,7 @@ description:
     apt.
   - The module changes nothing, and does not fail where something is wrong with the host.
 options: {}
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""
@@ -78,7 +74,7 @@ def main() -> None:
         module.fail_json(msg=f"{checks.DESCRIPTION} says what to check, and is missing: run "
                              "site.yml, with the role monitor")  # fmt: skip
     given, now = json.loads(described), time.time()
-    rows, _ = checks.look(given, alarms.load(), now, thorough=True)
+    rows, _memory = checks.look(given, alarms.load(), now, thorough=True)
     module.exit_json(
         changed=False,
         rows=checks.as_json(rows),

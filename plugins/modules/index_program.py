@@ -32,11 +32,7 @@ options:
         and hide a C(1) wherever the module says one.
     type: str
     default: "{}"
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""

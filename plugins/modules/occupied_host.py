@@ -43,11 +43,7 @@ options:
     type: list
     elements: str
     default: []
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""

@@ -20,11 +20,7 @@ options:
     type: list
     elements: str
     required: true
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""
@@ -52,7 +48,7 @@ def main() -> None:
         argument_spec={"names": {"type": "list", "elements": "str", "required": True}},
         supports_check_mode=True,
     )
-    _, told, _ = module.run_command(QUERY, check_rc=True)
+    _code, told, _error = module.run_command(QUERY, check_rc=True)
     lines = (line.split() for line in told.splitlines())
     installed: dict[str, list[str]] = {
         words[1]: [] for words in lines if len(words) == 2 and words[0][1:2] == "i"

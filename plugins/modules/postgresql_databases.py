@@ -39,11 +39,7 @@ options:
     type: str
     choices: [checked, present]
     default: present
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""

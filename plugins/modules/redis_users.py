@@ -37,11 +37,7 @@ options:
     description: The port of Redis.
     type: int
     default: 6379
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""

@@ -29,11 +29,7 @@ options:
         description: What the file contains if it is the role's; empty if its path says enough.
         type: str
         default: ""
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""

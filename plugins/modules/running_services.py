@@ -17,8 +17,7 @@ options:
     type: list
     elements: str
     required: true
-author:
-  - The engineers of django_stack
+extends_documentation_fragment: clink.django_stack.module
 attributes:
   check_mode:
     description: Nothing is looked at in check mode.

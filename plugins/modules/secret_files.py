@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 module: secret_files
 short_description: Copy the generated secrets of an application
 version_added: 0.1.0
-author: The engineers of django_stack
+extends_documentation_fragment: clink.django_stack.module
 description:
   - The generated secrets of an application are files on the control machine. This action makes an
     encrypted copy of them, reads one, or reads the secrets from a host that uses them.

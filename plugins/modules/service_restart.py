@@ -29,11 +29,7 @@ options:
       - Of a cluster of PostgreSQL, its port. The module then reloads the unit, and restarts it only
         if the unit was changed since its start, or if a setting needs a restart.
     type: int
-author:
-  - The engineers of django_stack
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: clink.django_stack.module
 """
 
 EXAMPLES = r"""

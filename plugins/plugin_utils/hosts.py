@@ -128,10 +128,10 @@ def read(printed: str) -> Host:
     host = Host()
     package = ""
     for line in printed.splitlines():
-        kind, _, rest = line.strip().partition(" ")
+        kind, _sep, rest = line.strip().partition(" ")
         words = rest.split()
         if kind == "host-os" and "=" in rest:
-            name, _, value = rest.partition("=")
+            name, _sep, value = rest.partition("=")
             host.system[name.strip()] = _unquoted(value)
         elif kind == "host-kernel":
             host.kernel = rest

@@ -327,7 +327,7 @@ def is_endless(redirects: Mapping[str, str], names: Iterable[str]) -> bool:
         return target + path[len(key) :] if keeps else target
 
     def ends(path: str) -> bool:
-        for _ in range(2 * len(paths) + 2):
+        for _step in range(2 * len(paths) + 2):
             following = next_path(path)
             if following is None:
                 return True
@@ -538,7 +538,7 @@ def missing_types(text: str) -> dict[str, list[str]]:
     """
     bare = re.sub(r"(?m)#.*$", "", text)
     entries = re.findall(r"([\w.+/-]+)\s+([^;{}]+);", bare)
-    known = {ending for _, endings in entries for ending in endings.split()}
+    known = {ending for _type, endings in entries for ending in endings.split()}
     missing = {
         kind: [ending for ending in endings if ending not in known]
         for kind, endings in TYPES.items()

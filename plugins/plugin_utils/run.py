@@ -15,7 +15,7 @@ def process(pid: int) -> tuple[int, str, str]:
     """Return a process's parent, start and command line; zero and empty if there is none."""
     command = ["ps", "-o", "ppid=", "-o", "lstart=", "-o", "command=", "-p", str(pid)]
     environment = {**os.environ, "LC_ALL": "C"}
-    told = subprocess.run(command, capture_output=True, text=True, env=environment)
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     parent, *rest = told.stdout.split() or ["0"]
     return int(parent), " ".join(rest[:5]), " ".join(rest[5:])
 

@@ -131,7 +131,7 @@ def _lines(name: str, value: object, dialect: Dialect) -> list[str]:
         return [dialect.line.format(name=name, value=texts[0])]
     joint = dialect.joint(name)
     if joint == NUMBERED:
-        names = [f"{name}.{number}" for number, _ in enumerate(texts, 1)]
+        names = [f"{name}.{number}" for number in range(1, len(texts) + 1)]
     elif joint == ITEMS:
         names = [f"{name}::"] * len(texts)
     elif joint == LINES:

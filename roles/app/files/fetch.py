@@ -36,7 +36,9 @@ HELPER = '!printf "username=%s\\npassword=%s\\n" "$FETCH_USER" "$FETCH_PASSWORD"
 def git(*arguments: str, check: bool = True, settings: Iterable[str] = ()) -> str:
     """Return what git prints; end with its message if it fails."""
     options = [word for setting in settings for word in ("-c", setting)]
-    done = subprocess.run(["git", *options, *arguments], text=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        ["git", *options, *arguments], text=True, stdout=subprocess.PIPE, check=False
+    )
     if check and done.returncode:
         raise SystemExit(f"git {arguments[0]} failed")
     return done.stdout if not done.returncode else ""
@@ -50,8 +52,8 @@ def without_login(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return url
-    login, _, host = parts.netloc.rpartition("@")
-    user, _, password = login.partition(":")
+    login, _sep, host = parts.netloc.rpartition("@")
+    user, _sep, password = login.partition(":")
     count = int(os.environ.get("GIT_CONFIG_COUNT", "0"))  # app_install_environment may have some
     os.environ |= {
         "FETCH_USER": urllib.parse.unquote(user),
@@ -145,7 +147,7 @@ def verify(commit: str, tag: str, keys: list[str]) -> None:
     told = ""
     for words in asked:
         command = ["git", "--no-replace-objects", *settings, *words]
-        done = subprocess.run(command, text=True, capture_output=True)
+        done = subprocess.run(command, text=True, capture_output=True, check=False)
         if done.returncode == 0:
             return
         told += done.stderr
@@ -198,14 +200,14 @@ def download(url: str, checksum: str) -> str:
     parts = urllib.parse.urlsplit(url)
     opener = urllib.request.build_opener(*([] if checksum else [OnlyEncrypted]))
     if "@" in parts.netloc:
-        login, _, host = parts.netloc.rpartition("@")
-        user, _, password = (urllib.parse.unquote(part) for part in login.partition(":"))
+        login, _sep, host = parts.netloc.rpartition("@")
+        user, _sep, password = (urllib.parse.unquote(part) for part in login.partition(":"))
         url = parts._replace(netloc=host).geturl()
         passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
         passwords.add_password(None, url, user, password, is_authenticated=True)
         opener.add_handler(urllib.request.HTTPBasicAuthHandler(passwords))
     digest = hashlib.sha1(usedforsecurity=False)
-    algorithm, _, wanted = checksum.lower().partition(":")
+    algorithm, _sep, wanted = checksum.lower().partition(":")
     check = hashlib.new(algorithm) if checksum else None
     new = ARCHIVE.with_suffix(".new")
     with opener.open(url, timeout=TIMEOUT) as answer, new.open("wb") as file:

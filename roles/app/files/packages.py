@@ -221,7 +221,7 @@ def choose() -> Listed:
     (place, chosen), *others = found
     listed = Listed([chosen], workplace(chosen, place))
     if others:
-        names = ", ".join(relative(file) for _, file in others)
+        names = ", ".join(relative(file) for _name, file in others)
         listed.warnings.append(
             f"The packages come from {relative(chosen)}, not from {names}. To choose a file, and "
             f"to have no warning: app_requirements: [{relative(chosen)}]"
@@ -395,7 +395,12 @@ def tool(listed: Listed, *command: str) -> str:
     run = [os.environ["BUILD_UV"], "tool", "run", "--quiet", "--python=/usr/bin/python3"]
     run += [f"--from={first}", *options(others, "--with"), *command]
     done = subprocess.run(
-        run, cwd=listed.place, env={**QUIET, **os.environ}, text=True, capture_output=True
+        run,
+        cwd=listed.place,
+        env={**QUIET, **os.environ},
+        text=True,
+        capture_output=True,
+        check=False,
     )
     (listed.place / ".pdm-python").unlink(missing_ok=True)
     if done.returncode:
@@ -557,7 +562,9 @@ def uv(
 ) -> subprocess.CompletedProcess[str]:
     """Run uv; return how it ended."""
     command = [os.environ["BUILD_UV"], *arguments]
-    return subprocess.run(command, cwd=place, text=True, capture_output=True, timeout=limit)
+    return subprocess.run(
+        command, cwd=place, text=True, capture_output=True, timeout=limit, check=False
+    )
 
 
 def attempt(listed: Listed, given: list[str], arguments: list[str]) -> None:
@@ -577,7 +584,7 @@ def attempt(listed: Listed, given: list[str], arguments: list[str]) -> None:
     failed = FAILED.findall(done.stderr)
     if failed or PYTHON.search(done.stderr):
         named = f"{' '.join(failed[0]).strip()} cannot be built for this version of Python. "
-        if other := other_python(listed, given, [name for name, _ in failed]):
+        if other := other_python(listed, given, [name for name, _why in failed]):
             raise Refused((named if failed else "") + other, done.stderr)
     print(done.stderr, file=sys.stderr)
     raise SystemExit(1)

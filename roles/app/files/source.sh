@@ -4,14 +4,15 @@
 #   BUILD_STRIP                      not empty: a single directory in the archive is not part of the project
 #   BUILD_SHARED, BUILD_DIRECTORIES  where what outlives a release is, and what of it is linked into the project
 #   BUILD_DOTENV, BUILD_DOTENV_FILE  a link, and where it leads
-# Word splitting is wanted, since the check of the values lets no spaces through: shellcheck disable=SC2086
+# Word splitting is wanted: the check of the values lets no spaces through.
+# shellcheck shell=sh disable=SC2086
 set -eu
 
 echo "step: source"
 if [ -n "$BUILD_ARCHIVE" ]; then
     tar -xf "$BUILD_ARCHIVE" -C "$BUILD_RELEASE"
     cd "$BUILD_RELEASE"
-    if [ -n "$BUILD_STRIP" ] && [ "$(ls -A | wc -l)" = 1 ] && [ -d "$(ls -A)" ]; then
+    if [ -n "$BUILD_STRIP" ] && [ "$(find . -mindepth 1 -maxdepth 1 -printf x)" = x ] && [ -d "$(ls -A)" ]; then
         mv "$(ls -A)" .only
         find .only -mindepth 1 -maxdepth 1 -exec mv -t . {} +
         rmdir .only

@@ -41,7 +41,7 @@ def sign(qos: Any, worker: str) -> None:  # noqa: ANN401 - kombu's class QoS
 
 def is_left(text: bytes | str, worker: str) -> bool:
     """Return whether a task in the hash is of a worker, and has never been returned."""
-    message, *_ = json.loads(text)
+    message, *_rest = json.loads(text)
     returned = (message.get("headers") or {}).get("redelivered")
     return message.get(HOLDER) == worker and not returned
 

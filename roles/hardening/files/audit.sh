@@ -1,8 +1,8 @@
-#!/bin/bash
+#!/bin/bash -eu
 # Gives a command the new lines of the journal on who logged in, who used sudo, and who changed an application:
 #   audit.sh CURSOR COMMAND...
 # CURSOR is a file that keeps the place in the journal. If the command fails, the next run gives it the same lines again.
-set -euo pipefail
+set -o pipefail
 umask 027
 cursor=$1
 shift

@@ -29,7 +29,10 @@ class Migration(migrations.Migration):
                 ('recipient', models.CharField(blank=True, max_length=254)),
                 ('subject', models.CharField(blank=True, max_length=200)),
                 ('body', models.TextField()),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('sent', 'Sent'), ('failed', 'Failed'), ('skipped', 'Skipped')], db_index=True, default='queued', max_length=7)),
+                ('status', models.CharField(
+                    choices=[('queued', 'Queued'), ('sent', 'Sent'), ('failed', 'Failed'), ('skipped', 'Skipped')],
+                    db_index=True, default='queued', max_length=7,
+                )),
                 ('error', models.CharField(blank=True, max_length=200)),
                 ('task_id', models.UUIDField(blank=True, editable=False, null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),

@@ -39,7 +39,7 @@ class LandingTests(SimpleTestCase):
         self.assertNotIn("unsafe", policy)
 
     def test_draws_every_component(self):
-        nodes = {attrs["data-node"] for _, attrs in self.tags if "data-node" in attrs}
+        nodes = {attrs["data-node"] for _tag, attrs in self.tags if "data-node" in attrs}
         self.assertEqual(
             nodes,
             {"internet", "nginx", "socket", "gunicorn", "django"}
@@ -53,5 +53,5 @@ class LandingTests(SimpleTestCase):
 
     def test_every_field_has_a_label(self):
         self.assertEqual(
-            self.html.count("<label>"), sum(1 for tag, _ in self.tags if tag == "input")
+            self.html.count("<label>"), sum(1 for tag, _attrs in self.tags if tag == "input")
         )

@@ -27,7 +27,7 @@ def queued(channel="email", recipient="ada@example.com"):
 class EmailTests(TestCase):
     def test_sent_once_however_often_the_task_runs(self):
         row = queued()
-        for _ in range(3):
+        for _time in range(3):
             self.assertEqual(tasks.send_email.apply([row.pk]).get(), "sent")
         self.assertEqual(len(mail.outbox), 1)
         row.refresh_from_db()
@@ -116,7 +116,9 @@ class WhatsAppTests(TestCase):
 
 class ReminderTests(TestCase):
     def book(self, hours, email="ada@example.com", **fields):
-        user, _ = User.objects.get_or_create(username=email or "nobody", defaults={"email": email})
+        user, _created = User.objects.get_or_create(
+            username=email or "nobody", defaults={"email": email}
+        )
         starts_at = timezone.now() + timedelta(hours=hours)
         return Appointment.objects.create(user=user, starts_at=starts_at, **fields)
 
