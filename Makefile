@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-clean droplet droplet-down test checks lint unit cores molecule images bench docs build \
-        requirements clean
+        sanity site requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,12 @@ docs: $(STAMP) ## Write the generated parts of the documents anew
 build: $(STAMP) ## The collection's archive, in build/
 	@mkdir -p build
 	@$(BIN)/ansible-galaxy collection build --force --output-path build
+
+sanity: $(STAMP) ## ansible-test sanity, antsibull-docs and galaxy-importer on the archive: three minutes
+	@$(BIN)/python -m tools.sanity
+
+site: $(STAMP) ## The documentation of modules, filters and roles as web pages, in build/site
+	@$(BIN)/python -m tools.sanity site
 
 requirements: $(STAMP) ## Compile the lists of packages with their hashes anew
 	@$(COMPILE) --group dev --output-file requirements-dev.txt

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "sanity"
 TREE = CACHE / "ansible_collections" / "clink" / "django_stack"
 HOME = CACHE / "home"
+WEB = ROOT / "build" / "site"
 # ansible-test looks for the installer of its pip here before it downloads it. Python has one.
 INSTALLER = HOME / ".ansible" / "test" / "cache" / "get_pip_24_2.py"
 # galaxy-importer would run ansible-lint, with the profile with which `make lint` runs it.
@@ -68,11 +69,12 @@ def site() -> int:
     source.mkdir()
     environment = os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(CACHE)}
     start = ["sphinx-init", "--use-current", "--lenient", "--sphinx-theme=alabaster"]
+    start += ["--project=clink.django_stack", "--title=clink.django_stack"]
     pages = ["collection", "--use-current", "--fail-on-error"]
     for command in (
         [tool("antsibull-docs"), *start, f"--dest-dir={source}", "clink.django_stack"],
         [tool("antsibull-docs"), *pages, f"--dest-dir={source / 'rst'}", "clink.django_stack"],
-        [tool("sphinx-build"), "--quiet", str(source / "rst"), str(ROOT / "build" / "site")],
+        [tool("sphinx-build"), "--quiet", f"-c{source}", str(source / "rst"), str(WEB)],
     ):
         subprocess.run(command, env=environment, check=True)
     return 0
