@@ -93,14 +93,15 @@ build: $(STAMP) ## The collection's archive, in build/
 	@mkdir -p build
 	@$(BIN)/ansible-galaxy collection build --force --output-path build
 
-sanity: $(STAMP) ## ansible-test sanity, antsibull-docs and galaxy-importer on the archive: three minutes
-	@$(BIN)/python -m tools.sanity
+sanity: .venv/sanity/.stamp ## ansible-test sanity, antsibull-docs and galaxy-importer on the archive: three minutes
+	@.venv/sanity/bin/python -m tools.sanity
 
-site: $(STAMP) ## The documentation of modules, filters and roles as web pages, in build/site
-	@$(BIN)/python -m tools.sanity site
+site: .venv/sanity/.stamp ## The documentation of modules, filters and roles as web pages, in build/site
+	@.venv/sanity/bin/python -m tools.sanity site
 
 requirements: $(STAMP) ## Compile the lists of packages with their hashes anew
 	@$(COMPILE) --group dev --output-file requirements-dev.txt
+	@$(COMPILE) --group sanity --output-file requirements-sanity.txt
 	@awk '/^[^ ]/ { mine = /^uv==/ } mine' requirements-dev.txt >roles/app/files/uv.txt
 	@$(COMPILE) --output-file roles/certbot/files/certbot.txt roles/certbot/files/certbot.in
 
@@ -120,6 +121,11 @@ $(STAMP): requirements-dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements-dev.txt
 	@# As pip does it: Ansible starts a third faster. Modules run on the server, from their sources.
 	@$(BIN)/python -m compileall -q -j 2 -x ansible_collections .venv/lib
+	@touch $@
+
+.venv/sanity/.stamp: $(STAMP) requirements-sanity.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/sanity
+	@VIRTUAL_ENV=$(CURDIR)/.venv/sanity $(BIN)/uv pip sync --quiet --require-hashes requirements-sanity.txt
 	@touch $@
 
 # The sample project's own environment, apart from the tools'.

@@ -25,7 +25,7 @@ IMPORTER = "[galaxy-importer]\nrun_ansible_lint = false\n"
 
 
 def tool(name: str) -> str:
-    """Return the path of a program of .venv."""
+    """Return the path of a program of .venv/sanity."""
     return str(Path(sys.executable).with_name(name))
 
 
