@@ -37,7 +37,8 @@ def build() -> Path:
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     (archive,) = (CACHE / "build").glob("*.tar.gz")
     shutil.unpack_archive(archive, TREE)
-    shutil.copytree(ROOT / "tests" / "sanity", TREE / "tests" / "sanity")
+    (TREE / "tests" / "sanity").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "sanity.txt", TREE / "tests" / "sanity" / "ignore-2.19.txt")
     shutil.copy(ROOT / "tests" / "config.yml", TREE / "tests")
     # In a directory that the checkout's .gitignore names, ansible-test would find no file.
     subprocess.run(["git", "init", "--quiet", TREE], check=True)
