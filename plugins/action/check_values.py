@@ -75,6 +75,10 @@ class ActionModule(ActionBase):
                 if name in variables and name not in rendered
             }
             complaints = values.complaints(roles, rendered, variables)
+            unknown = values.unknown_variables(roles, variables, rendered)
+            # Where a role is used alone, another project's variables may begin like the role's.
+            is_alone = self._task._role is not None
+            complaints += [] if is_alone else unknown
             complaints += self._passed_over(roles, rendered, variables)
             sources = variables.get("ansible_inventory_sources") or []
             complaints += inventory.misplaced(ROLES.parent, sources)
@@ -86,8 +90,9 @@ class ActionModule(ActionBase):
                 result["warnings"] = warnings
         result["complaints"] = complaints
         result["changed"] = False
-        for warning in [] if complaints else values.warnings(roles, rendered):
-            Display().warning(warning)
+        hints = values.warnings(roles, rendered) + (unknown if is_alone else [])
+        for hint in [] if complaints else hints:
+            Display().warning(hint)
         if complaints:
             result["failed"] = True
             lines = ["Nothing was touched; please correct:", *complaints]

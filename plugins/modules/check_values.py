@@ -11,7 +11,8 @@ description:
   - Compares the variables of roles of this collection with their C(meta/argument_specs.yml) and
     C(checks.yml), before the first change. Fails with all complaints of all roles in one message,
     a line for each.
-  - Refuses an unknown variable with a role's prefix, and names the most similar known one.
+  - Refuses an unknown variable with a role's prefix, and names the most similar known one. In a
+    role that is used alone, this is a warning.
     C(app_foreign_variables) of the application's description lists variables of other roles with
     such names.
   - Checks the dependencies of the roles, too. The plugin runs on the control machine.

@@ -401,7 +401,7 @@ def complaints(
         roles: whose variables are checked.
         values: rendered values, or Unresolved, by the names of variables; what is not defined is
             not there.
-        names: of all variables of the host, for those that nobody knows.
+        names: of all variables of the host, for those that have a new name.
     """
     roles, names = list(roles), list(names)
     lines: list[str] = []
@@ -448,8 +448,11 @@ def complaints(
         else:
             reason = "a value that cannot be rendered" + ("" if secret else f" ({failure.reason})")
         lines.append(f"{name}: its template uses {reason}")
-    lines += complaints_about_names(roles, names, values)
-    return lines
+    return lines + [
+        f"{name}: this variable is now called {role.renamed[name]}"
+        for role in roles
+        for name in sorted({*names} & {*role.renamed})
+    ]
 
 
 def refused_names(check: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
@@ -484,22 +487,24 @@ def warnings(roles: Iterable[Role], values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def complaints_about_names(
-    roles: list[Role],
-    names: list[str],
-    values: Mapping[str, Any],
+def unknown_variables(
+    roles: Iterable[Role], names: Iterable[str], values: Mapping[str, Any]
 ) -> list[str]:
-    """Return one line for each variable that begins like a role's and that no role knows."""
-    known = {name for role in roles for name in role.options}
+    """Return one line for each variable that begins like a role's and that no role knows.
+
+    Args:
+        roles: whose variables are checked.
+        names: of all variables of the host.
+        values: rendered values, with app_foreign_variables.
+    """
+    roles, names = list(roles), list(names)
+    known = {name for role in roles for name in [*role.options, *role.renamed]}
     listed = values.get("app_foreign_variables")
-    foreign = {str(name) for name in listed} if isinstance(listed, (list, tuple)) else set()
+    known |= {str(name) for name in listed} if isinstance(listed, (list, tuple)) else set()
     lines = []
     for role in roles:
-        for name in unknown_names(role, names, known | foreign):
-            foreign.add(name)
-            if name in role.renamed:
-                lines.append(f"{name}: this variable is now called {role.renamed[name]}")
-                continue
+        for name in unknown_names(role, names, known):
+            known.add(name)
             alike = nearest(name, role.options)
             lines.append(
                 f"{name}: there is no such variable."

@@ -141,14 +141,16 @@ class Checker(Site):
         self.base = self.describe(self.read(PROJECT))
 
     def message(
-        self, values: Mapping[str, Any], roles: list[str], files: Mapping[str, str] | None = None
-    ) -> str:
+        self, values: Mapping[str, Any], roles: list[str], files: Mapping[str, str] | None = None,
+        alone: bool = False,
+    ) -> str:  # fmt: skip
         """Return what the plugin says of a host; an empty text where it finds nothing wrong.
 
         Args:
             values: over those of site.yml and of the example; ABSENT ones are not given.
             roles: whose variables are checked.
             files: texts of files of the host, by their paths.
+            alone: whether a role is used without the playbooks.
         """
 
         def slurp(name: str, given: Mapping[str, str], task_vars: object) -> dict[str, object]:
@@ -172,6 +174,7 @@ class Checker(Site):
             shared_loader_obj=None,
         )
         action._execute_module = slurp  # type: ignore[method-assign]
+        action._task._role = SimpleNamespace() if alone else None
         result = action.run(task_vars=variables)
         assert bool(result.get("failed")) == bool(result["complaints"])
         return str(result.get("msg", ""))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.clink.django_stack.plugins.action import check_values
 from ansible_collections.clink.django_stack.plugins.plugin_utils import addresses, values
 from conftest import ABSENT, EXAMPLE, ROLES, ROOT, Unsafe
 
@@ -929,6 +930,14 @@ def test_refused_by_name(checker, row):
 def test_a_name_that_nobody_knows_is_refused_with_the_nearest(checker, name):
     message = checker.message({name: "x"}, ROLES)
     assert f"{name}: there is no such variable. Did you mean {UNKNOWN[name]}?" in message
+
+
+def test_a_role_that_is_used_alone_warns_of_a_name_that_nobody_knows(checker, monkeypatch):
+    warned = []
+    monkeypatch.setattr(check_values.Display, "warning", lambda _, text: warned.append(text))
+    assert checker.message({"redis_host": "cache.internal"}, ["redis"], alone=True) == ""
+    assert [line for line in warned if line.startswith("redis_host: there is no such variable.")]
+    assert "redis_port: it should" in checker.message({"redis_port": 0}, ["redis"], alone=True)
 
 
 @pytest.mark.parametrize("row", GOOD)

@@ -320,7 +320,7 @@ def alone_in_transactions(connection: Any, limit: str) -> Iterator[None]:  # noq
                 " coalesce(current_schema(), '')",
                 [limit, LOCK],
             )
-            _oid, mine, schema = cursor.fetchone()
+            _limit, mine, schema = cursor.fetchone()
         if not mine:
             raise Busy("the lock of the migrations is taken")
         there = applied()
