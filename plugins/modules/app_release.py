@@ -411,16 +411,18 @@ class Deploy:
         """Write the environment file with which the owner of the database migrates, if it differs.
 
         No service reads it, so that it is no part of an environment that is tested first.
-        site.yml, which creates the role, writes the first one.
+        site.yml, which creates the role, writes the first one, and removes it where the owner has
+        no other login. A deploy then leaves an empty file, so that the next one can write it again.
         """
         text, file = self.given["owner_text"], self.host.owner_file
-        there = file.read_text(encoding="utf-8") if file.exists() else ""
-        if text is None or text == there or not (self.given["enforced"] or there):
+        there = file.read_text(encoding="utf-8") if file.exists() else None
+        wanted = None if self.given["enforced"] and not text else text
+        if text is None or wanted == there or (there is None and not self.given["enforced"]):
             return False
-        if text:
-            files.replace(file, text, 0o600)
-        else:
+        if wanted is None:
             file.unlink()
+        else:
+            files.replace(file, wanted, 0o600)
         return True
 
     def drifted(self) -> bool:

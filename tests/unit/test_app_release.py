@@ -325,7 +325,13 @@ def test_the_login_of_the_owner_is_roots_and_site_yml_writes_the_first_one(deplo
     deploy(REVISIONS[2], owner_text='URL="two"\n')
     assert file.read_text() == 'URL="two"\n'
     deploy(REVISIONS[3], owner_text="")
+    assert file.read_text() == "", "the next deploy can write it again"
+    deploy(REVISIONS[4], owner_text='URL="two"\n')
+    assert file.read_text() == 'URL="two"\n'
+    deploy(REVISIONS[5], owner_text="", enforced=True)
     assert not file.exists(), "the application owns its tables"
+    deploy(REVISIONS[6], owner_text='URL="two"\n')
+    assert not file.exists(), "the role is not there"
 
 
 def test_an_environment_that_was_changed_by_hand_is_written_again(call, deploy):
