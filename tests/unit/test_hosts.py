@@ -85,6 +85,7 @@ def plugin(kind, *answers, check_mode=False, arguments=None):
     """Return an action plugin of a host, and what it runs there."""
     action = kind.ActionModule(
         task=SimpleNamespace(
+            _role=None,
             args=arguments or {},
             check_mode=check_mode,
             async_val=0,
