@@ -10,11 +10,14 @@ the cluster belongs to, in a transient unit, which ends all that it has started:
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from ansible_collections.clink.django_stack.plugins.module_utils import units
 
 REPLAY = 6 * 3600.0  # seconds for the replay of the archive
 PORT = "54329"  # a name of the socket: the cluster listens on no address
@@ -81,6 +84,7 @@ class Scratch:
             [str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.own),
              "-p", PORT, "-d", database],
             input=text, capture_output=True, text=True, check=False,
+            env={**os.environ, "PGOPTIONS": f"--search_path={units.SAFE_PATH}"},
         )  # fmt: skip
         if done.returncode:
             raise ScratchError(f"{database}: {done.stderr.strip()[-500:]}")

@@ -146,7 +146,7 @@ MAINTAIN = 170000
 NUMBER_RIGHTS = ("USAGE", "SELECT", "UPDATE")
 # Prints the statements that are missing. The default rights are for what the owner will create.
 MISSING = """
-select format('REVOKE CREATE ON SCHEMA public FROM PUBLIC') from pg_namespace
+select 'REVOKE CREATE ON SCHEMA public FROM PUBLIC' from pg_namespace
  where nspname = 'public' and exists (select from aclexplode(nspacl) right_of
          where right_of.grantee = 0 and right_of.privilege_type = 'CREATE')
 union all

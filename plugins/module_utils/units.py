@@ -18,6 +18,9 @@ from typing import IO, Any, cast
 
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
+# An application can make functions and operators in the schema `public`. With this path a superuser
+# calls none of them. Source: PostgreSQL, "Schemas", "Usage Patterns"; CVE-2018-1058.
+SAFE_PATH = "pg_catalog"
 CLIENTS = Path("/usr/lib/postgresql")  # below it bin/psql of each version
 REST = 1.0  # seconds for reading the rest of the output after the end of a command
 KEPT = 128 * 1024  # the last bytes of an output: a hostile command may print without an end
@@ -42,7 +45,9 @@ class UnitError(Exception):
     """systemctl fails; the text has what it printed."""
 
 
-def psql(port: int, *options: str, database: str = "postgres") -> list[str]:
+def psql(
+    port: int, *options: str, database: str = "postgres", search_path: str = SAFE_PATH
+) -> list[str]:
     """Return the command by which root asks PostgreSQL on this host as its superuser.
 
     The newest client is called itself: /usr/bin/psql is a program in Perl that looks for it.
@@ -51,6 +56,7 @@ def psql(port: int, *options: str, database: str = "postgres") -> list[str]:
         port: of the cluster.
         options: of psql, such as "--command=select 1".
         database: the one to connect to.
+        search_path: the schemas whose objects need no prefix; an extension is made in the first.
 
     Raises:
         UnitError: the host has no client.
@@ -60,7 +66,8 @@ def psql(port: int, *options: str, database: str = "postgres") -> list[str]:
         raise UnitError("psql is not installed")
     return [
         "/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--",
-        str(programs[-1]), "--no-psqlrc", "--tuples-only", "--no-align", "--quiet",
+        "/usr/bin/env", f"PGOPTIONS=--search_path={search_path}", str(programs[-1]),
+        "--no-psqlrc", "--tuples-only", "--no-align", "--quiet",
         "--set=ON_ERROR_STOP=1", f"--port={port}", f"--dbname={database}", *options,
     ]  # fmt: skip
 

@@ -105,14 +105,17 @@ class Server:
         self.version = module.params["version"]
         self.port = module.params["port"]
 
-    def sql(self, statement: str, database: str = "postgres") -> list[str]:
+    def sql(
+        self, statement: str, database: str = "postgres", search_path: str = units.SAFE_PATH
+    ) -> list[str]:
         """Return the lines that a statement prints.
 
         Raises:
             DatabaseError: it fails.
         """
+        asked = (f"--command={statement}",)
         code, printed, error = self.module.run_command(
-            units.psql(self.port, f"--command={statement}", database=database), cwd="/"
+            units.psql(self.port, *asked, database=database, search_path=search_path), cwd="/"
         )
         if code:
             hint = ""
@@ -229,14 +232,15 @@ def closings(server: Server, wanted: dict[str, Any], rows: dict[str, Any]) -> li
     ]
 
 
-def former_owners(server: Server, name: str, each: dict[str, Any]) -> list[str]:
+def former_owners(
+    server: Server, name: str, each: dict[str, Any], rows: dict[str, Any]
+) -> list[str]:
     """Return the statements that give a database, and all in it, to its owner.
 
     Raises:
         DatabaseError: PostgreSQL does not answer.
     """
-    owner, rows = each["owner"], server.rows()
-    former = rows[name]["owner"]
+    owner, former = each["owner"], rows[name]["owner"]
     roles = sorted({each["user"], former} - {"", owner, "postgres"})
     owning = server.sql(databases.owners_among(roles), name) if roles else []
     given: list[str] = []
@@ -246,7 +250,7 @@ def former_owners(server: Server, name: str, each: dict[str, Any]) -> list[str]:
     return given if former in (owner, *owning) else [*given, databases.belongs(name, owner)]
 
 
-def grant(server: Server, name: str, each: dict[str, Any]) -> list[str]:
+def grant(server: Server, name: str, each: dict[str, Any], rows: dict[str, Any]) -> list[str]:
     """Give a database to its owner, and its user the rights that he lacks.
 
     Returns:
@@ -255,7 +259,7 @@ def grant(server: Server, name: str, each: dict[str, Any]) -> list[str]:
     Raises:
         DatabaseError: they fail; nothing was changed.
     """
-    given, query, lacking = former_owners(server, name, each), "", []
+    given, query, lacking = former_owners(server, name, each, rows), "", []
     if each["user"]:
         (version,) = server.sql("show server_version_num")
         query = databases.missing_rights(each["owner"], each["user"], int(version))
@@ -301,12 +305,12 @@ def main() -> None:
             check(module, server)
         for database, statement in statements(server, module.params["databases"]):
             if not module.check_mode:
-                server.sql(statement, database)
+                server.sql(statement, database, "public")  # where an extension is created
             done.append(statement)
         there = server.rows()
         for name, each in module.params["databases"].items():
             if name in there:  # in check mode a new database is not
-                done += grant(server, name, each)
+                done += grant(server, name, each, there)
     except DatabaseError as error:
         module.fail_json(msg=str(error), changed=bool(done), changes=done)
     module.exit_json(changed=bool(done), changes=done)

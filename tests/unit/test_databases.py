@@ -155,6 +155,8 @@ def run(monkeypatch, run_module, tmp_path):
             return 0, "\n".join(OFFERED), ""
         given = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
         statement, database = given.get("--command", ""), given["--dbname"]
+        (path,) = (word for word in words if word.startswith("PGOPTIONS="))
+        run.paths.append((path.removeprefix("PGOPTIONS=--search_path="), statement))
         if not run.answers:
             return 2, "", "no server"
         if data:
@@ -190,7 +192,7 @@ def run(monkeypatch, run_module, tmp_path):
     run = call
     run.done, run.answers, run.rows, run.taken_over = [], True, rows, tmp_path / "taken_over"
     run.version, run.roles, run.owning, run.lacking = "170004", ["ada", "wiki", "web"], [], []
-    run.tries, run.errors, run.queries = [], [], []
+    run.tries, run.errors, run.queries, run.paths = [], [], [], []
     monkeypatch.setattr(postgresql_databases.time, "sleep", lambda _: None)
     return run
 
@@ -288,6 +290,13 @@ def test_what_the_user_has_owned_becomes_the_owners_in_one_transaction(run):
     )
     assert lock < give < keep < grant, "no session sees tables without an owner or without rights"
     assert not any("CONNECT" in each for each in run.done)
+
+
+def test_the_superuser_calls_no_function_that_an_application_has_made(run):
+    run.owning, run.lacking = ["wiki"], ["GRANT ..."]
+    run({"wiki": database("ada", ["uuid-ossp"], user="web")})
+    others = {statement for path, statement in run.paths if path != "pg_catalog"}
+    assert others == {'CREATE EXTENSION IF NOT EXISTS "uuid-ossp" CASCADE'}
 
 
 def test_a_database_gets_another_owner_without_a_user(run):
