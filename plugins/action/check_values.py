@@ -76,10 +76,11 @@ class ActionModule(ActionBase):
             }
             complaints = values.complaints(roles, rendered, variables)
             unknown = values.unknown_variables(roles, variables, rendered)
-            # Where a role is used alone, another project's variables may begin like the role's.
+            # Where a role is used alone, another project's variables may begin like the role's, and
+            # its plays may set what the inventory or the command line sets, too.
             is_alone = self._task._role is not None
-            complaints += [] if is_alone else unknown
-            complaints += self._passed_over(roles, rendered, variables)
+            if not is_alone:
+                complaints += unknown + self._passed_over(roles, rendered, variables)
             sources = variables.get("ansible_inventory_sources") or []
             complaints += inventory.misplaced(ROLES.parent, sources)
             if source and not any(line.startswith("app_source: ") for line in complaints):
@@ -94,6 +95,7 @@ class ActionModule(ActionBase):
         for hint in [] if complaints else hints:
             Display().warning(hint)
         if complaints:
+            result.pop("ansible_facts", None)  # Ansible would print all of them with the failure
             result["failed"] = True
             lines = ["Nothing was touched; please correct:", *complaints]
             if "app_name" in wanted and "app_name" not in variables:

@@ -96,12 +96,20 @@ def every(statements: tuple[Statement, ...]) -> Iterator[Statement]:
         yield from every(each.block)
 
 
-def default_listens(statements: tuple[Statement, ...]) -> set[str]:
-    """Return the places at which these servers answer requests for unknown names."""
+def listens(statements: tuple[Statement, ...], only_defaults: bool = False) -> set[str]:
+    """Return the places at which servers listen, those of HTTP/3 with "/udp".
+
+    Args:
+        statements: of the servers.
+        only_defaults: whether to leave out servers that do not answer requests for unknown names.
+    """
     places = set()
     for each in every(statements):
-        if each.name == "listen" and {"default_server", "default"} & set(each.words[2:]):
-            places.add(place_of(each.words[1]))
+        if each.name != "listen" or len(each.words) < 2:
+            continue
+        if only_defaults and not {"default_server", "default"} & set(each.words[2:]):
+            continue
+        places.add(place_of(each.words[1]) + ("/udp" if "quic" in each.words[2:] else ""))
     return places
 
 

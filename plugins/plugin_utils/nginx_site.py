@@ -546,13 +546,21 @@ def missing_types(text: str) -> dict[str, list[str]]:
     return {kind: endings for kind, endings in missing.items() if endings}
 
 
-def free_defaults(listens: Iterable[str], text: str) -> list[str]:
-    """Return the places to listen at that have no default server of another site.
+def free_defaults(listens: Iterable[str], text: str, used: bool = True) -> list[str]:
+    """Return the places to listen at that need a default server, and have none of another site.
 
     Args:
         listens: places and parameters of `listen`, such as "443 ssl".
-        text: the lines with the default servers of others, each behind a "#".
+        text: the directives `listen` of other sites, each in a line that begins with "#".
+        used: whether the site listens there itself; otherwise only the places of others count.
     """
     lines = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
-    taken = occupied_nginx.default_listens(occupied_nginx.parse("\n".join(lines)))
-    return [each for each in listens if "quic" in each.split() or each.split()[0] not in taken]
+    others = occupied_nginx.parse("\n".join(lines))
+    taken = occupied_nginx.listens(others, only_defaults=True)
+    places = occupied_nginx.listens(others)
+
+    def is_free(listen: str) -> bool:
+        (place,) = occupied_nginx.listens(occupied_nginx.parse(f"listen {listen};"))
+        return place not in taken and (used or place in places)
+
+    return [each for each in listens if is_free(each)]

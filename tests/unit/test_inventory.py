@@ -143,8 +143,11 @@ class Run:
         found = manager.get_vars(play=play, host=host, task=task)
         return found | {"ansible_facts": FACTS}, loader, task
 
-    def ask(self, given, command_line=None):
-        """Return what check_values says, and a function that renders a variable."""
+    def ask(self, given, command_line=None, role=None):
+        """Return what check_values says, and a function that renders a variable.
+
+        `role` stands for the one that has the task, where it is used without the playbooks.
+        """
         from ansible_collections.clink.django_stack.plugins.action import check_values
 
         found, loader, task = self.variables(given, command_line)
@@ -154,6 +157,7 @@ class Run:
             play_context=None, loader=loader, templar=templar, shared_loader_obj=None,
         )  # fmt: skip
         action._task.args = {"roles": ROLES}
+        action._task._role = role
         missing = {"failed": True, "msg": "file not found"}  # the host is blank
         action._execute_module = lambda *_, **__: missing
         said = action.run(task_vars=found)
@@ -213,6 +217,11 @@ def test_what_would_not_be_used_is_refused_by_name(site):
             or (line.startswith("the value of ") and isinstance(REFUSED[name], dict))
         )
     assert SECRET not in said
+
+
+def test_a_play_of_another_project_may_replace_what_the_inventory_gives(site):
+    said, _ = site.ask(SHOP | {"redis_password": SECRET}, role=object())
+    assert said == ""
 
 
 @pytest.mark.parametrize(("given", "told"), OTHERS)

@@ -245,3 +245,12 @@ def test_the_default_server_of_another_site_stays_so():
     free = ["[::]:80", "[::]:443 ssl http2", "443 quic"]
     assert site.free_defaults(listens, others) == free
     assert site.free_defaults(listens, "# listen 80;\nlisten 80 default_server;") == listens
+    assert site.free_defaults(listens, "# listen 443 quic default_server;") == listens[:-1]
+
+
+def test_a_site_without_tls_leaves_the_default_server_of_those_with_it():
+    listens = ["443 ssl", "[::]:443 ssl", "443 quic"]
+    assert site.free_defaults(listens, "# listen 80;", used=False) == []
+    assert site.free_defaults(listens, "# listen 443 ssl http2;", used=False) == ["443 ssl"]
+    assert site.free_defaults(listens, "# listen 443 quic;", used=False) == ["443 quic"]
+    assert site.free_defaults(listens, "# listen 443 ssl default;", used=False) == []

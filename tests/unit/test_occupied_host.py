@@ -404,8 +404,9 @@ def test_the_unchanged_default_site_is_used_if_it_serves_files(host, monkeypatch
      ("203.0.113.7", "203.0.113.7:80"), ("[::]", "[::]:80")],
 )  # fmt: skip
 def test_a_place_to_listen_at_has_one_form(listen, place):
-    site = occupied_nginx.parse(f"server {{ listen {listen} default_server; }}")
-    assert occupied_nginx.default_listens(site) == {place}
+    site = occupied_nginx.parse(f"server {{ listen {listen} default_server; listen 81 quic; }}")
+    assert occupied_nginx.listens(site) == {place, "81/udp"}
+    assert occupied_nginx.listens(site, only_defaults=True) == {place}
 
 
 # --- Other services ------------------------------------------------------------------------------

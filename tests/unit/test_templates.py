@@ -329,7 +329,7 @@ def test_every_file_has_a_reader(rendered):
         "monitor/failure.service", "monitor/monitor.service", "monitor/monitor.timer",
         "monitor/on-failure.conf",
         "nginx/connections.nft", "nginx/drop-in.conf", "nginx/htpasswd", "nginx/nginx.conf",
-        "nginx/site.conf", "postgresql/drop-in.conf", "postgresql/logrotate",
+        "nginx/site.conf", "nginx/uncounted.nft", "postgresql/drop-in.conf", "postgresql/logrotate",
         "postgresql/postgresql.conf", "processes/process.service", "processes/process.timer",
         "redis/drop-in.conf",
         "rabbitmq/drop-in.conf", "rabbitmq/epmd.conf", "rabbitmq/rabbitmq-env.conf",
@@ -418,12 +418,15 @@ def test_each_certificate_has_a_server(rendered):
         "example.com": f"{place}/example.com",
         "www.example.com": f"{place}/www.example.com",
         "203.0.113.7 [2001:db8::7]": f"{place}/addresses",
+        "_": f"{place}/addresses",
     }
     assert "return 301 https://$host$request_uri;" in text
     # Who asks for an address says no name, and so comes to the default server.
-    default = rendered["https"]["nginx/nginx.conf"]
+    default = servers_of(text)["443", "_"]
     assert f"ssl_certificate {place}/addresses/fullchain.pem;" in default
-    assert "ssl_reject_handshake on;" in default
+    assert "ssl_reject_handshake on;" in servers_of(text)["443", "~."]
+    assert "443" not in rendered["https"]["nginx/nginx.conf"]
+    assert "listen 443 ssl http2 default_server;" in rendered["modern"]["nginx/nginx.conf"]
 
 
 def test_modern_leaves_out_what_is_older(rendered):
@@ -436,7 +439,7 @@ def test_modern_leaves_out_what_is_older(rendered):
 def test_without_certificates_there_is_no_https(rendered):
     for name in ("nginx.conf", "site.conf"):
         assert "443" not in rendered["example"][f"nginx/{name}"]
-        assert "ssl" not in rendered["example"][f"nginx/{name}"]
+    assert "ssl" not in rendered["example"]["nginx/site.conf"]
 
 
 def test_without_ipv6_nginx_listens_on_ipv4_alone(rendered):
@@ -474,7 +477,7 @@ def test_a_name_that_is_redirected_has_a_server_of_its_own(rendered):
     first, www, shop = (
         "xn--mller-kva.example *.x.example", "www.xn--mller-kva.example", "shop.x.example",
     )  # fmt: skip
-    assert set(servers) == {first, www, shop}
+    assert set(servers) - {"_", "~."} == {first, www, shop}
     assert "return 301 https://xn--mller-kva.example$request_uri;" in servers[www]
     assert "return 301 https://xn--strae-oqa.example/shop$is_args$args;" in servers[shop]
     assert len(set(re.findall(r"ssl_certificate .*", text))) == 1
@@ -504,7 +507,7 @@ def test_uploads_have_a_server_that_asks_nobody(rendered):
     challenges, media = "^~ /.well-known/acme-challenge/", "^~ /media/"
     assert set(found) == {
         ("80", f"{domain} 203.0.113.7 {name}"),
-        ("443", domain), ("443", "203.0.113.7"), ("443", name),
+        ("443", domain), ("443", "203.0.113.7"), ("443", name), ("443", "_"), ("443", "~."),
     }  # fmt: skip
     server = found["443", name]
     assert f"ssl_certificate /etc/ssl/mini/{name}/fullchain.pem;" in server
