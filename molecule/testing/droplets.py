@@ -20,8 +20,11 @@ from typing import Any, TypeVar
 import docker
 import pytest
 import requests
+import yaml
 from requests.adapters import HTTPAdapter
 from testinfra.host import Host  # type: ignore[import-untyped]
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tools.bench import table
 
@@ -36,6 +39,9 @@ MESSAGES = "/run/sinks.jsonl"
 SCHEME = "https" if SCENARIO.name == "tls" else "http"
 # Molecule, or the caller's terminal, may have asked for colours; the tests read plain lines.
 ENVIRONMENT = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"}
+PLATFORMS = [
+    each["name"] for each in yaml.safe_load((SCENARIO / "molecule.yml").read_text())["platforms"]
+]
 PATIENCE = 900  # seconds that a run of a playbook gets
 Answer = TypeVar("Answer")
 
@@ -180,7 +186,7 @@ def door(host: Host) -> Door:
 
 def door_of(host: Host) -> Door:
     """Return the front door of a droplet."""
-    name = host.backend.get_pytest_id().rpartition("//")[2]
+    name = name_of(host)
     container = docker.from_env().containers.get(name)
     networks = container.attrs["NetworkSettings"]["Networks"]
     return Door(name, next(network["IPAddress"] for network in networks.values()))
@@ -220,6 +226,34 @@ def stamp() -> str:
     return f"{time.time_ns():x}"
 
 
+# --- The tests of all droplets at once ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _droplet(host: Host) -> None:
+    """Have each test name its droplet, so that it runs beside the tests of another one."""
+
+
+class ByDroplet(LoadScopeScheduling):  # type: ignore[misc]
+    """Give each droplet's tests to one process, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Return the droplet of a test, which is the first of its parameters."""
+        found = re.search(r"\[\w+://([\w-]+)", nodeid)
+        return next((name for name in PLATFORMS if found and found[1].startswith(name)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByDroplet:
+    """Have pytest-xdist run the tests of the droplets at once."""
+    return ByDroplet(config, log)
+
+
+def name_of(host: Host) -> str:
+    """Return the name of a droplet."""
+    return str(host.backend.get_pytest_id().rpartition("//")[2])
+
+
 # --- The report ---------------------------------------------------------------------------------
 
 FIGURES = pytest.StashKey[list[dict[str, str]]]()
@@ -239,9 +273,23 @@ def end_of(report: pytest.TestReport) -> str:
     return "".join(f"{line[:WIDTH]}\n" for line in lines)
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Forget what failed last time."""
-    FAILURES.unlink(missing_ok=True)
+    if not hasattr(session.config, "workerinput"):
+        FAILURES.unlink(missing_ok=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Give the figures of a worker of pytest-xdist to the main process."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = session.config.stash.get(FIGURES, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - a class that pytest-xdist hides
+    """Take the figures of a worker of pytest-xdist."""
+    figures = node.config.stash.setdefault(FIGURES, [])
+    figures += getattr(node, "workeroutput", {}).get("figures", [])
 
 
 def pytest_terminal_summary(

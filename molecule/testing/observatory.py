@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 from pathlib import Path
@@ -21,7 +22,11 @@ def install() -> Path:
     """Return the package's directory, installed once for all runs."""
     package = PLACE / "node_modules" / PACKAGE
     preloaded = package / "conf" / "hsts-preload.json"
-    if not preloaded.exists():
+    PLACE.mkdir(parents=True, exist_ok=True)
+    with (PLACE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the tests of each droplet install it
+        if preloaded.exists():
+            return package
         # Its scripts would fetch Chromium's list of preloaded names, on which ours is not.
         quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
         command = ["npm", "install", f"--prefix={PLACE}", *quiet, f"{PACKAGE}@{VERSION}"]

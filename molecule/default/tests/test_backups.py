@@ -23,6 +23,7 @@ from droplets import (
     playbook_process,
 )
 
+testinfra_hosts = ["ansible://*-13"]
 BACKUP, RESTORE = (PROJECT / "playbooks" / f"{name}.yml" for name in ("backup", "restore"))
 PLATFORMS = yaml.safe_load((SCENARIO / "molecule.yml").read_text())["platforms"]
 # One droplet is enough where minutes count; all the code here takes any number of them.

@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 
 import pytest
 from projects import done, refused
+from websockets import CLOSE, RESTART, TEXT, WebSocket
 
 NAME = "clinic.example.com"
 FILES = {
@@ -60,35 +61,6 @@ def upgrade(request):
 
 urlpatterns += [path("who/", who), path("events/", events), path("upgrade/", upgrade)]
 """
-HANDSHAKE = (
-    "GET /room/ HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-TEXT, CLOSE, RESTART = 1, 8, 1012
-
-
-class WebSocket:
-    """A WebSocket to the droplet, from another machine."""
-
-    def __init__(self, address):
-        self.socket = socket.create_connection((address, 80), timeout=30)
-        self.socket.sendall(HANDSHAKE.format(NAME).encode())
-        self.file = self.socket.makefile("rb")
-        assert b" 101 " in self.file.readline()
-        while self.file.readline().strip():
-            pass
-
-    def send(self, text):
-        """Send a short text."""
-        self.socket.sendall(bytes([0x80 | TEXT, 0x80 | len(text)]) + bytes(4) + text.encode())
-
-    def receive(self):
-        """Return the kind of the next frame that is no ping, and its content."""
-        while True:
-            first, length = self.file.read(2)
-            content = self.file.read(length)
-            if first & 15 in (TEXT, CLOSE):
-                return first & 15, content
 
 
 class Load:
@@ -155,7 +127,7 @@ def test_nginx_passes_on_no_other_protocol(door):
 
 
 def test_a_deploy_closes_each_websocket_with_a_code_and_loses_no_request(project, door):
-    sockets = [WebSocket(door.address) for _ in range(6)]
+    sockets = [WebSocket(door.address, NAME) for _ in range(6)]
     for each in sockets:
         each.send("hello")
         here = each.socket.getsockname()[0]
@@ -165,7 +137,7 @@ def test_a_deploy_closes_each_websocket_with_a_code_and_loses_no_request(project
         done(project.deploy())
     assert (load.wrong, load.asked > 100) == ([], True)
     assert [each.receive() for each in sockets] == [(CLOSE, struct.pack("!H", RESTART))] * 6
-    again = WebSocket(door.address)
+    again = WebSocket(door.address, NAME)
     again.send("again")
     assert again.receive()[0] == TEXT
     assert door.ask("/new/").text == "new"

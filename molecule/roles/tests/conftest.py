@@ -1,0 +1,92 @@
+"""A project of somebody else: the installed archive, an inventory, and plays with one role each.
+
+Nothing of this repository's configuration is there: Ansible runs with its defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from droplets import INVENTORY, PATIENCE, PROJECT, SCENARIO, name_of
+
+EXAMPLES = PROJECT / "examples" / "roles"
+LOGIN, GIVEN = (
+    SCENARIO / "inventory/group_vars/all" / f"{name}.yml" for name in ("login", "given")
+)
+COMPANY = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=Company "
+    "-keyout company-ca.key -out company-ca.crt"
+).split()
+LINE = (
+    "{name} ansible_host=127.0.0.1 ansible_port={ansible_port} ansible_user={molecule_login} "
+    "ansible_ssh_private_key_file={ansible_private_key_file} "
+    "ansible_become_password='{molecule_password}' "
+    "ansible_ssh_common_args='-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null'\n"
+)
+
+
+class Foreign:
+    """A project beside ours.
+
+    Attributes:
+        directory: of its plays and its inventory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Write the project, and install the collection from its archive."""
+        self.directory = directory
+        shutil.copytree(EXAMPLES, directory, dirs_exist_ok=True)
+        shutil.copytree(SCENARIO / "plays", directory, dirs_exist_ok=True)
+        # The example of this role is the tasks of another role, and no play.
+        (directory / "guarded_change.yml").rename(
+            directory / "roles" / "mine" / "tasks" / "main.yml"
+        )
+        shutil.copytree(SCENARIO / "shop", directory / "shop")
+        self.command(*COMPANY)
+        inventory = yaml.safe_load((INVENTORY / "ansible_inventory.yml").read_text())["all"]
+        login = yaml.safe_load(LOGIN.read_text())
+        lines = [
+            LINE.format(name=name, **login, **values) for name, values in inventory["hosts"].items()
+        ]
+        (directory / "hosts.ini").write_text("".join(lines))
+        self.galaxy("build", str(PROJECT), f"--output-path={directory}")
+        (archive,) = directory.glob("*.tar.gz")
+        self.galaxy("install", str(archive), "--offline", "--no-deps")
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as on a machine that has never seen this repository."""
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        environment = kept | {"HOME": str(self.directory), "ANSIBLE_NOCOLOR": "1"}
+        return subprocess.run(
+            words, cwd=self.directory, env=environment, capture_output=True, text=True,
+            timeout=PATIENCE,
+        )  # fmt: skip
+
+    def galaxy(self, *words: str) -> None:
+        """Run ansible-galaxy."""
+        done = self.command("ansible-galaxy", "collection", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def play(self, limit: str, *books: str) -> subprocess.CompletedProcess[str]:
+        """Run plays by their names, with the owner's values."""
+        return self.command(
+            "ansible-playbook", "--inventory=hosts.ini", f"--limit={limit}",
+            f"--extra-vars=@{GIVEN}", *(f"{name}.yml" for name in books),
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
+    """The project."""
+    return Foreign(tmp_path_factory.mktemp("foreign"))
+
+
+@pytest.fixture(scope="module")
+def runs(request, foreign, host):
+    """Play the examples of a file of tests (PLAYS) twice; both runs."""
+    return [foreign.play(name_of(host), *request.module.PLAYS) for _ in range(2)]
