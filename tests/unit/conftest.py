@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
+from ansible.errors import AnsibleError
 from ansible.module_utils import basic
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.block import Block
@@ -33,11 +37,42 @@ ROLES = [
 PROJECT = ROOT / "inventories" / "group_vars" / "project.yml"
 EXAMPLE: dict[str, Any] = yaml.safe_load(PROJECT.read_text())
 ABSENT = object()
+# The files that take longest begin first, so that no process waits for another one at the end.
+LONGEST = (
+    "templates", "bad_input", "ways_of_use", "inventory", "phases", "settings", "guarded_change",
+)  # fmt: skip
 FACTS = {
     "django_stack_versions": {"postgresql": "17", "pgbackrest": "2.55.1"},
     "processor_nproc": 2,
     "memtotal_mb": 2048,
 }
+
+
+_compile = jinja2.Environment.compile
+_COMPILED: dict[tuple[object, ...], CodeType] = {}
+# What a template's code depends on, beside its text.
+_SYNTAX = (
+    *("block_start_string", "variable_start_string", "comment_start_string"),
+    *("block_end_string", "variable_end_string", "comment_end_string"),
+    *("line_statement_prefix", "line_comment_prefix", "newline_sequence"),
+    *("trim_blocks", "lstrip_blocks", "keep_trailing_newline"),
+)
+
+
+def _compile_once(
+    self: jinja2.Environment, source: Any, name: Any = None, filename: Any = None, **more: Any
+) -> Any:  # fmt: skip
+    """Compile as Jinja does, but each text once: this took most of the time of these tests."""
+    # Ansible has two ways to read a backslash.
+    if more or not isinstance(source, str) or "\\" in source:
+        return _compile(self, source, name, filename, **more)
+    key = (type(self), str(source), name, filename, *(getattr(self, each) for each in _SYNTAX))
+    if key not in _COMPILED:
+        _COMPILED[key] = _compile(self, source, name, filename)
+    return _COMPILED[key]
+
+
+jinja2.Environment.compile = _compile_once  # type: ignore[method-assign]
 
 
 class Unsafe(str):
@@ -51,6 +86,17 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(
     Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"')
 )
+
+
+def _words(value: object) -> Iterator[str]:
+    """Yield the words of all texts in a value: names of variables that it may use are there."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _words(each)
+    else:
+        yield from re.findall(r"\w+", str(value))
 
 
 class Site:
@@ -132,13 +178,34 @@ class Checker(Site):
     """The action plugin `check_values` in this process."""
 
     def __init__(self, directory: Path) -> None:
-        """Read the variables once.
+        """Read the variables, and render them as far as no test changes them.
 
         Args:
             directory: an empty one, which keeps the secrets.
         """
         super().__init__(directory)
         self.base = self.describe(self.read(PROJECT))
+        self.templar = Templar(loader=self.loader)
+        words = {name: set(_words(value)) for name, value in self.base.items()}
+        self.users = {
+            used: {name for name, found in words.items() if used in found} for used in self.base
+        }
+        self.rendered: dict[str, Any] = {}
+        known = self.templar.available_variables = dict(self.base)
+        # What has a lookup stays a template: the plugin finds the generated secrets by their lookups.
+        for name in [name for name, found in words.items() if "lookup" not in found]:
+            with suppress(AnsibleError):
+                self.rendered[name] = known[name] = self.templar.template(self.base[name])
+
+    def variables(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the variables of a host. Those that use none of these values are rendered."""
+        concerned, found = set(values), set(values)
+        while found:
+            found = {name for used in found for name in self.users.get(used, ())} - concerned
+            concerned |= found
+        rendered = {name: each for name, each in self.rendered.items() if name not in concerned}
+        variables = self.base | rendered | dict(values)
+        return {name: value for name, value in variables.items() if value is not ABSENT}
 
     def message(
         self, values: Mapping[str, Any], roles: list[str], files: Mapping[str, str] | None = None,
@@ -159,8 +226,7 @@ class Checker(Site):
                 return {"failed": True, "msg": f"file not found: {given['src']}"}
             return {"content": base64.b64encode(text.encode()).decode()}
 
-        variables = self.base | dict(values)
-        variables = {name: value for name, value in variables.items() if value is not ABSENT}
+        variables = self.variables(values)
         from ansible_collections.clink.django_stack.plugins.action import check_values
 
         name = "clink.django_stack.check_values"
@@ -170,14 +236,21 @@ class Checker(Site):
             connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="unused")),
             play_context=None,
             loader=self.loader,
-            templar=Templar(loader=self.loader, variables=variables),
+            templar=self.templar,
             shared_loader_obj=None,
         )
+        self.templar.available_variables = variables
         action._execute_module = slurp  # type: ignore[method-assign]
         action._task._role = SimpleNamespace() if alone else None
         result = action.run(task_vars=variables)
         assert bool(result.get("failed")) == bool(result["complaints"])
         return str(result.get("msg", ""))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of LONGEST first; `--no-loadscope-reorder` keeps this order."""
+    ranks = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 class Ended(Exception):
