@@ -1201,8 +1201,8 @@ def test_a_text_is_added_to_a_list_of_directives():
 # --- through ansible-playbook -------------------------------------------------------------------
 
 
-def refusal(tmp_path, playbook, variables):
-    """Run a playbook that is to be refused, and return the lines of its message."""
+def refusal(tmp_path, playbook, variables, **environment):
+    """Run a playbook that is to be refused, from another directory; return its message's lines."""
     given = {"ansible_become": False, "ansible_python_interpreter": sys.executable} | variables
     (tmp_path / "values.json").write_text(json.dumps(given))
     command = [
@@ -1215,11 +1215,7 @@ def refusal(tmp_path, playbook, variables):
     done = subprocess.run(
         [*command, "-e", f"@{tmp_path}/values.json", playbook],
         cwd=tmp_path,
-        env=os.environ
-        | {
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-        },
+        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"} | environment,
         capture_output=True,
         text=True,
     )
@@ -1252,5 +1248,6 @@ def test_gunicorn_alone_refuses_a_user_that_would_be_a_line_of_its_unit(tmp_path
         "app_user": "root\nUser=root",
         "app_secrets": str(tmp_path / "secrets"),
     }
-    _, *lines = refusal(tmp_path, playbook, variables)
+    place = {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+    _, *lines = refusal(tmp_path, playbook, variables, **place)
     assert [line.split(":")[0] for line in lines] == ["app_user"]

@@ -238,6 +238,9 @@ def test_the_command_line_does_not_replace_what_the_stack_needs(site, name):
         SHOP | {"exporters_enabled": ["redis"], "app_certificate": "selfsigned"}, {name: value}
     )
     assert f"{name}: " in said and said.count("\n") == 1
+
+
+def test_the_command_line_replaces_a_default_of_site_yml(site):
     said, used = site.ask(SHOP, {"certificate_directory": "/etc/ssl/shop-two"})
     assert said == "" and used("certificate_directory") == "/etc/ssl/shop-two"
 
@@ -257,31 +260,35 @@ def test_a_missing_source_is_refused_by_a_run_that_fetches_it(site, tags, skippe
 # --- which description a command reads ----------------------------------------------------------
 
 
-def read_by(path, *sources):
-    """Return the variables of the first host of an inventory, as a playbook sees them."""
+def read_by(path, *inventories):
+    """Return the variables of the first host of each inventory, as a playbook sees them."""
     loader = DataLoader()
-    hosts = InventoryManager(loader, [str(source) for source in sources])
-    manager = VariableManager(loader, hosts)
-    book = Playbook.load(str(path), manager, loader)
+    book = Playbook.load(str(path), VariableManager(loader), loader)
     play = book.get_plays()[0]
-    loader.set_basedir(play._included_path or book._basedir)
-    return manager.get_vars(play=play, host=hosts.get_hosts()[0])
+    for inventory_file in inventories:
+        loader = DataLoader()
+        hosts = InventoryManager(loader, [str(inventory_file)])
+        manager = VariableManager(loader, hosts)
+        loader.set_basedir(play._included_path or book._basedir)
+        yield manager.get_vars(play=play, host=hosts.get_hosts()[0])
 
 
 @pytest.mark.parametrize("path", [ROOT / "site.yml", *PLAYBOOKS], ids=lambda path: path.stem)
 def test_every_command_reads_the_description_beside_the_inventory(path, tmp_path):
-    for name, group in (("all", "web"), ("project", "project"), ("production", "production")):
+    groups = {"all": "web", "project": "project", "production": "production"}
+    shipped = [ROOT / "inventories" / f"{name}.yml" for name in ("production", "demo")]
+    for name, group in groups.items():
         place = tmp_path / name
         (place / "group_vars").mkdir(parents=True)
         (place / "hosts.yml").write_text(f"{group}: {{hosts: {{droplet: {{}}}}}}\n")
         (place / "group_vars" / f"{name}.yml").write_text("app_name: shop\napp_root: /srv/shop\n")
-        read = read_by(path, place / "hosts.yml")
+    own = [tmp_path / name / "hosts.yml" for name in groups]
+    *read_of_own, production, demo = read_by(path, *own, *shipped)
+    for read in read_of_own:
         assert (read["app_name"], read["app_root"]) == ("shop", "/srv/shop")
-        own = {"app_source", "app_health_path", "nginx_content_security_policy"}
-        shipped = {key for key in own if key in read and read[key] == EXAMPLE[key]}
-        assert shipped == set()
-    for name in ("production", "demo"):
-        read = read_by(path, ROOT / "inventories" / f"{name}.yml")
+        names = {"app_source", "app_health_path", "nginx_content_security_policy"}
+        assert [key for key in names if key in read and read[key] == EXAMPLE[key]] == []
+    for read in (production, demo):
         assert {key: read[key] for key in EXAMPLE if key != "app_domains"} == {
             key: value for key, value in EXAMPLE.items() if key != "app_domains"
         }

@@ -36,15 +36,17 @@ PLAY = """
 """
 WEB = """
 - name: Change something
-  ansible.builtin.command: "true"
+  ansible.builtin.debug:
+  changed_when: true
   notify: Skipped
 - name: Put it into force
   ansible.builtin.meta: flush_handlers
 - name: Never runs
-  ansible.builtin.command: "true"
+  ansible.builtin.debug:
   when: false
 - name: Change something else
-  ansible.builtin.command: "true"
+  ansible.builtin.debug:
+  changed_when: true
   notify: Restart
 - name: Tell
   ansible.builtin.debug:
@@ -52,8 +54,7 @@ WEB = """
 """
 STORE = """
 - name: Look
-  ansible.builtin.command: "true"
-  changed_when: false
+  ansible.builtin.debug:
 - name: Break
   ansible.builtin.shell: "seq 100; echo the reason >&2; exit 3"
   when: "'break' in ansible_run_tags and inventory_hostname == 'two'"
@@ -69,8 +70,7 @@ STORE = """
   failed_when: true
   when: "'secret' in ansible_run_tags"
 - name: Go on regardless
-  ansible.builtin.command: "false"
-  changed_when: false
+  ansible.builtin.fail:
   ignore_errors: true
 """
 
@@ -87,8 +87,8 @@ def play(tmp_path):
     handlers = tmp_path / "roles" / "clink.web" / "handlers"
     handlers.mkdir()
     (handlers / "main.yml").write_text(
-        '- name: Skipped\n  ansible.builtin.command: "true"\n  when: false\n'
-        '- name: Restart\n  ansible.builtin.command: "true"\n'
+        "- name: Skipped\n  ansible.builtin.debug:\n  when: false\n"
+        "- name: Restart\n  ansible.builtin.debug:\n  changed_when: true\n"
     )
     (tmp_path / "play.yml").write_text(PLAY)
     (tmp_path / "ansible.cfg").write_text(CONFIGURATION.format(ROOT / "plugins" / "callback"))
@@ -133,7 +133,7 @@ def test_a_failure_says_where_and_why_but_no_secret(play):
     assert code == 2
     failure = output[output.index("FAILED:") : output.index("PLAY RECAP")]
     assert "FAILED: [two] store : Break" in failure
-    assert "roles/store/tasks/main.yml:5" in failure
+    assert "roles/store/tasks/main.yml:4" in failure
     assert "rc: 3" in failure
     assert "the reason" in failure
     assert "\n      100\n" in failure and "\n      1\n" not in failure
