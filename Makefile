@@ -66,7 +66,7 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 			|| { cat $$log; exit 1; }; \
 		tail -n 4 $$log; \
 	fi
-	@$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/unit
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder tests/unit
 
 cores: $(STAMP) ## The unit tests that run Ansible, on the oldest ansible-core that is allowed and on the newest
 	@$(BIN)/python -m tools.cores $(NEWEST_PYTHON)
