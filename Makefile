@@ -17,6 +17,9 @@ COMPILE  := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version
 FIRST := molecule-projects molecule-hosts checks
 NEXT  := molecule-releases molecule-tls
 LAST  := molecule-default
+# ansible-lint takes longest and begins first. Within `make --jobs` the others run beside it as that allows.
+LINTS := lint-ansible lint-python lint-yaml lint-documents
+LINT_JOBS = $(if $(filter --jobserver%,$(MAKEFLAGS)),,--jobs=2)
 
 # ansible-playbook, ansible-lint and molecule find each other through PATH;
 # uv must not fall back to an interpreter that it would have to download.
@@ -26,8 +29,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-clean droplet droplet-down test checks lint unit cores molecule images bench docs build \
-        sanity site requirements clean
+.PHONY: help demo demo-clean droplet droplet-down test test-fast checks lint $(LINTS) unit cores molecule images \
+        bench docs build sanity site requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,14 +52,26 @@ test: $(STAMP) ## All checks: lint, the unit tests, the Molecule scenarios
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going $(NEXT)
 	@$(MAKE) --no-print-directory --jobs=1 $(LAST)
 
+test-fast: $(STAMP) ## The checks of some minutes: lint, the unit tests, and a run on one droplet
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target --keep-going molecule-smoke unit lint
+
 checks: lint unit cores
 
 lint: $(STAMP) ## ansible-lint, yamllint, ruff, mypy, and the generated documents
+	@$(MAKE) --no-print-directory $(LINT_JOBS) --output-sync=target --keep-going $(LINTS)
+
+lint-ansible: $(STAMP)
+	@$(BIN)/ansible-lint --offline -q
+
+lint-python: $(STAMP)
 	@$(BIN)/ruff check --quiet --cache-dir .cache/ruff
 	@$(BIN)/ruff format --quiet --check --diff --cache-dir .cache/ruff
 	@$(BIN)/mypy --no-error-summary --cache-dir .cache/mypy
+
+lint-yaml: $(STAMP)
 	@$(BIN)/yamllint --strict .
-	@$(BIN)/ansible-lint --offline -q
+
+lint-documents: $(STAMP)
 	@$(BIN)/python -m tools.docs --check
 
 unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample project's own tests
@@ -71,7 +86,7 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 cores: $(STAMP) ## The unit tests that run Ansible, on the oldest ansible-core that is allowed and on the newest
 	@$(BIN)/python -m tools.cores $(NEWEST_PYTHON)
 
-molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, releases, tls, projects or hosts
+molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, smoke, releases, tls, projects or hosts
 
 # Molecule's recap is long, and a log is read from its end: what failed is said again after it.
 molecule-%: $(STAMP)

@@ -192,7 +192,7 @@ class Checker(Site):
         }
         self.rendered: dict[str, Any] = {}
         known = self.templar.available_variables = dict(self.base)
-        # What has a lookup stays a template: the plugin finds the generated secrets by their lookups.
+        # What has a lookup stays a template: the plugin knows generated secrets by theirs.
         for name in [name for name, found in words.items() if "lookup" not in found]:
             with suppress(AnsibleError):
                 self.rendered[name] = known[name] = self.templar.template(self.base[name])
