@@ -13,7 +13,9 @@ from ansible_collections.clink.django_stack.plugins.module_utils import releases
 from ansible_collections.clink.django_stack.plugins.plugin_utils import pack, run
 from ansible_collections.clink.django_stack.plugins.plugin_utils import source as local_source
 
-BUILD = ["fetch.py", "python.sh", "source.sh", "packages.py", "prepare.py", "trial.py"]
+BUILD = [
+    "fetch.py", "python.sh", "source.sh", "packages.py", "imports.py", "prepare.py", "trial.py",
+]  # fmt: skip
 SCRIPTS = {"requested": ["fetch.py"], "prepared": BUILD, "active": BUILD}
 SILENCE = 3600  # seconds after which the run of another machine counts as dead
 

@@ -14,6 +14,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import descript
 from ansible_collections.clink.django_stack.plugins.plugin_utils import (
     hosts,
     inventory,
+    nginx_site,
     secret_files,
     values,
 )
@@ -87,7 +88,9 @@ class ActionModule(ActionBase):
             complaints += inventory.misplaced(ROLES.parent, sources)
             if source and not any(line.startswith("app_source: ") for line in complaints):
                 directory = str(rendered.get("app_directory", ""))
-                complaints += local.complaints(source, variables.get("inventory_dir"), directory)
+                base = variables.get("inventory_dir")
+                is_django = nginx_site.is_true(rendered.get("app_django", True))
+                complaints += local.complaints(source, base, directory, is_django)
                 missing, warnings = repository.answer()
                 complaints += missing
                 result["warnings"] = warnings

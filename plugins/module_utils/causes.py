@@ -449,7 +449,13 @@ PACKAGES = (
         r"(?P<name>app_wsgi|app_asgi|app_celery): (?P<module>\w+)\S* cannot be imported: "
         r"ModuleNotFoundError\(.*'(?P=module)[\w.]*'",
         "The source has no such module: $name should name a module of the project, and "
-        "app_directory the directory of manage.py.",
+        "app_directory the directory in which it is, for a Django project that of manage.py. "
+        "app_wsgi may be empty if nothing but Celery uses the project.",
+    ),
+    Cause(
+        r"can't open file '[^'\n]*/manage\.py': \[Errno 2\]",
+        "The source has no manage.py in app_directory. app_directory should be the directory of "
+        "manage.py; or write app_django: false for a project without Django.",
     ),
     Cause(
         r"Missing (?P<module>\w+) library",
@@ -490,14 +496,14 @@ PACKAGES = (
     Cause(
         r"No module named '(?P<module>[\w]+)'",
         "Python finds no module $module. If it is a package, the requirements or app_packages "
-        "should have $project. If it is the project's own, app_directory, app_settings_module, "
-        "app_wsgi and app_celery should fit the source.",
+        "should have $project. If it is the project's own, app_directory, app_wsgi, app_celery "
+        "and, for Django, app_settings_module should fit the source.",
     ),
     Cause(
         r"No module named '(?P<module>[\w.]+)'",
-        "Python finds no module $module. If it is the project's own, app_settings_module, app_wsgi,"
-        " app_celery and app_directory should fit the source; if it is a package's, the version of"
-        " that package should fit.",
+        "Python finds no module $module. If it is the project's own, app_directory, app_wsgi, "
+        "app_celery and, for Django, app_settings_module should fit the source; if it is a "
+        "package's, the version of that package should fit.",
     ),
     Cause(
         r"[Ff]ailed to find attribute '(?P<name>\w+)' in '(?P<module>[\w.]+)'"
@@ -633,8 +639,8 @@ SERVICES = (
     Cause(
         r"amqp://guest:\S*@(?:127\.0\.0\.1|localhost):5672",
         "Celery uses its default broker: the settings name none that it finds. They should read "
-        "CELERY_BROKER_URL, with app.config_from_object('django.conf:settings', "
-        "namespace='CELERY').",
+        "CELERY_BROKER_URL; in Django's settings, with "
+        "app.config_from_object('django.conf:settings', namespace='CELERY').",
     ),
     Cause(
         rf"Error 111 connecting to {LOOPBACK}:6379|{LOOPBACK}\D+6379\D.*{FAILED}"
@@ -746,7 +752,8 @@ SETTINGS = (
     ),
     Cause(
         r"^GET (?P<path>\S+): 400 Bad Request",
-        "Django answers 400 to a host that ALLOWED_HOSTS lacks. The settings should read it: "
+        "Django answers 400 to a host that ALLOWED_HOSTS lacks, and Flask to one that "
+        "TRUSTED_HOSTS lacks. The settings should read it: "
         'ALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split(",").',
         sure=False,
     ),

@@ -38,8 +38,8 @@ HINTS: dict[str, tuple[bool, str]] = {
     ),
     "source": (
         True,
-        "app_source and app_directory: app_directory should be the directory of manage.py, "
-        "relative to the root of the source.",
+        "app_source and app_directory: app_directory should be a directory of the source, for a "
+        "Django project that of manage.py.",
     ),
     "list": (
         True,
@@ -64,9 +64,9 @@ HINTS: dict[str, tuple[bool, str]] = {
     "after_switch": (False, "A command of app_after_switch failed."),
     "imports": (
         True,
-        "The project does not start. app_settings_module, app_wsgi, app_asgi, app_celery, "
-        "app_broker and app_environment should fit it, and app_packages should name packages that "
-        "its requirements lack.",
+        "The project does not start. app_wsgi, app_asgi, app_celery, app_broker, app_environment "
+        "and, for Django, app_settings_module should fit it, and app_packages should name packages "
+        "that its requirements lack.",
     ),
     "check": (
         True,
@@ -129,12 +129,15 @@ UNCONFIRMED = (
 )
 
 
-def celery_warnings(told: Mapping[str, Any], silenced: Iterable[str]) -> list[str]:
+def celery_warnings(
+    told: Mapping[str, Any], silenced: Iterable[str], is_django: bool = True
+) -> list[str]:
     """Return what an operator should know of Celery's settings: which of them can lose tasks.
 
     Args:
         told: what `releases.celery` returns.
-        silenced: the project's SILENCED_SYSTEM_CHECKS, which can name a warning.
+        silenced: the warnings that the project silences.
+        is_django: whether it does so in the settings of Django, or in those of Celery.
     """
     if not told:
         return []
@@ -146,8 +149,9 @@ def celery_warnings(told: Mapping[str, Any], silenced: Iterable[str]) -> list[st
         "django_stack.W003": CLASSIC if rabbitmq and not told["quorum"] else "",
         "django_stack.W004": UNCONFIRMED if rabbitmq and not told["confirms"] else "",
     }
+    place = "SILENCED_SYSTEM_CHECKS" if is_django else "silenced_system_checks in Celery's settings"
     return [
-        f"{text} If you want it so, add {name} to SILENCED_SYSTEM_CHECKS."
+        f"{text} If you want it so, add {name} to {place}."
         for name, text in found.items()
         if text and name not in silenced
     ]

@@ -32,6 +32,8 @@ for each; do
 done
 """
 
+OF_ANY_PROJECT = ("imports", "keys")  # the steps of imports.py
+
 # From this exit code on the journal alone says why: systemd could not set up the sandbox or start
 # the program, or a signal has ended it (255). Source: systemd.exec(5), "Process Exit Codes".
 SYSTEMD = 200
@@ -53,6 +55,7 @@ class Steps:
         """Remember the scripts of the role, and the texts that no process list may show."""
         self.host, self.scripts, self.secrets = host, scripts, secrets
         self.application = host.application
+        self.is_django = bool(host.application["step_variables"]["APP_DJANGO"])
         self.limit = int(host.application["step_timeout"])
         self.warnings: list[str] = []
 
@@ -330,29 +333,49 @@ class Steps:
         command += self.application["shared_directories"]
         self.as_application(["shared"], path, command, environment)
 
-    def django(
+    def ask(
         self, path: Path, steps: list[str], environment: Path, writes: tuple[str, ...],
         carry: list[str], migrated: list[str],
     ) -> dict[str, Any]:  # fmt: skip
-        """Run prepare.py in a release; return what it reports."""
-        variables = {
-            **self.application["django_variables"],
-            "APP_GUNICORN": self.scripts["gunicorn.conf.py"],
-            "APP_STEPS": " ".join(steps),
-            "APP_CARRY": " ".join(carry),
-            "APP_MIGRATED": " ".join(migrated),
-        }
-        manage = ["python", "manage.py", "shell", "--verbosity=0", "-c"]
-        text = self.as_application(
-            steps, path, [*manage, self.scripts["prepare.py"]], environment, variables, writes
-        )
-        return releases.report(text)
+        """Have the project's code take steps in a release; return what it reports.
+
+        Without Django there are those of OF_ANY_PROJECT; what migrates is commands of the
+        description.
+        """
+        texts, program = [self.scripts["imports.py"]], ["python", "-c"]
+        migrations = [] if self.is_django or "migrate" not in steps else self.application["migrate"]
+        if self.is_django:
+            texts.append(self.scripts["prepare.py"])
+            program = ["python", "manage.py", "shell", "--verbosity=0", "-c"]
+        else:
+            steps = [step for step in steps if step in OF_ANY_PROJECT]
+        told = {}
+        if steps:
+            variables = {
+                **self.application["step_variables"],
+                "APP_GUNICORN": self.scripts["gunicorn.conf.py"],
+                "APP_CARRY": " ".join(carry),
+                "APP_MIGRATED": " ".join(migrated),
+            }
+            command = [*program, "\n".join([*texts, f"take({steps!r})"])]
+            text = self.as_application(steps, path, command, environment, variables, writes)
+            told = releases.report(text)
+        for each in migrations:
+            command = ["/bin/sh", "-c", each]
+            self.as_application(["migrate"], path, command, environment, writes=writes)
+        return told
 
     def trial(self, path: Path, environment: Path) -> None:
-        """Start the release beside the live one, as a service, and ask it a real request."""
+        """Start the release beside the live one, as a service, and ask it a real request.
+
+        There is no request where no Gunicorn serves the project.
+        """
+        settings = self.application["step_variables"]
+        if not (settings["APP_ASGI"] or settings["APP_WSGI"]):
+            return
         command = ["python", "-c", self.scripts["trial.py"]]
         variables = {
-            **self.application["django_variables"],
+            **settings,
             "APP_GUNICORN": self.scripts["gunicorn.conf.py"],
             "STATIC_ROOT": f"{path}/.staticfiles",
         }

@@ -291,7 +291,9 @@ def table(
 
 
 def report(text: str) -> dict[str, Any]:
-    """Return what prepare.py found out: the last line of a step's output, in a form that is safe.
+    """Return what imports.py and prepare.py found out, in a form that is safe.
+
+    That is the last line of their output.
 
     The process that prints it runs the project's code, so a value that has not the form it should
     have is left out, and no value is ever used as a path or a command.
@@ -324,7 +326,7 @@ def celery(told: object) -> dict[str, Any]:
     """Return the part of a report that is about Celery, in a form that is safe.
 
     Args:
-        told: what the function `delivery` of prepare.py returns; nothing where there is no Celery.
+        told: what the function `delivery` of imports.py returns; nothing where there is no Celery.
 
     Returns:
         `transport`, kombu's name for the kind of the broker; `acks_late`, `quorum` and `confirms`,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_release
-short_description: The releases of a Django application on its host
+short_description: The releases of an application on its host
 description:
   - A release is a directory below C(<root>/releases) with the code and its virtual environment;
     the link C(<root>/current) names the live one. The record of the releases is a local fact of
@@ -22,7 +22,7 @@ options:
       - V(requested) locks the releases and finds out which release is asked for; with an
         unchanged release and environment it returns C(due=false).
       - V(prepared) builds that release if it is not there, writes its environment beside the one in
-        use, and has Django check, migrate and collect.
+        use, and has Django check, migrate and collect, or another project migrate.
       - V(active) prepares the release if that is not done, installs the environment and makes the
         release live. With O(request=live) or O(request=rollback), which need nothing of the control
         machine, the same call also locks the releases.
@@ -102,7 +102,9 @@ options:
     type: bool
     default: false
   steps:
-    description: For O(state=prepared) and O(state=active), what Django is asked, in this order.
+    description:
+      - For O(state=prepared) and O(state=active), what the project is asked, in this order. Of a
+        project without Django these are V(imports), V(keys), V(migrate) and V(trial).
     type: list
     elements: str
     default: []
@@ -433,7 +435,7 @@ class Deploy:
         )
 
     def prepared(self) -> dict[str, Any]:
-        """Build the requested release where it is missing, and have Django take it."""
+        """Build the requested release where it is missing, and have the project take it."""
         held = self.held()
         request = held["request"]
         name = request["name"]
@@ -468,7 +470,7 @@ class Deploy:
         return {"release": name, "live": request["live"], "due": True, "changed": changed}
 
     def warn(self, told: dict[str, Any]) -> None:
-        """Pass on what Django warns of, and which settings of Celery can lose tasks."""
+        """Pass on what the project warns of, and which settings of Celery can lose tasks."""
         if told.get("warnings"):
             self.module.warn(f"Django's check --deploy warns of {', '.join(told['warnings'])}.")
         if told.get("debug"):
@@ -479,14 +481,15 @@ class Deploy:
         for each in release_hints.setting_warnings(told):
             self.module.warn(each)
         silenced = told.get("silenced", [])
-        for each in release_hints.celery_warnings(told.get("celery", {}), silenced):
+        celery = told.get("celery", {})
+        for each in release_hints.celery_warnings(celery, silenced, self.steps.is_django):
             self.module.warn(each)
 
     @contextmanager
     def opened(self, name: str, new: bool) -> Iterator[tuple[str, ...]]:
         """Let the application write to a release that is prepared; seal it afterwards.
 
-        A new release is the application's until Django has taken it; of one that is complete only
+        A new release is the application's until the steps are done; of one that is complete only
         the static files are. The services cannot write there: their file system is read-only.
 
         Yields:
@@ -533,7 +536,7 @@ class Deploy:
         carry = releases.carried(record, self.host.built(), request["live"], hours)
         migrated = releases.migrated_after(record, name)
         try:
-            told = self.steps.django(path, steps, environment, writes, carry, migrated)
+            told = self.steps.ask(path, steps, environment, writes, carry, migrated)
         except StepError as error:
             if request["kind"] != "rollback":
                 raise

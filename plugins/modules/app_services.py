@@ -275,7 +275,7 @@ def ping(application: dict[str, Any], workers: list[str], since: float) -> list[
     nodes = [f"{each}@{socket.gethostname()}" for each in workers if each not in ending]
     if not nodes:
         return told
-    app = application["django_variables"]["APP_CELERY"]
+    app = application["step_variables"]["APP_CELERY"]
     current = application["current"]
     variables = {
         "HOME": application["root"],

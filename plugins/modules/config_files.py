@@ -334,7 +334,7 @@ def try_out(files: list[dict[str, Any]], trial: dict[str, Any]) -> None:
         limit = int(application["step_timeout"])
         command = [each.replace("{files}", name) for each in trial["command"]]
         variables = {
-            **application["django_variables"],
+            **application["step_variables"],
             "HOME": application["root"],
             "PATH": f"{current}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
         }

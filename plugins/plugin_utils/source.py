@@ -35,13 +35,16 @@ def local(source: Mapping[str, Any], base: object) -> Path | None:
     return Path(str(base or "."), os.path.expanduser(path)) if path else None
 
 
-def complaints(source: Mapping[str, Any], base: object, directory: str) -> list[str]:
+def complaints(
+    source: Mapping[str, Any], base: object, directory: str, is_django: bool = True
+) -> list[str]:
     """Return what is wrong with a source of this machine: one line or none.
 
     Args:
         source: the value of app_source.
         base: the directory of the inventory.
         directory: the value of app_directory.
+        is_django: the value of app_django.
     """
     path = local(source, base)
     if path is None:
@@ -51,11 +54,17 @@ def complaints(source: Mapping[str, Any], base: object, directory: str) -> list[
         return [] if there else [f"app_source: there is no archive {path} on the control machine"]
     if not path.is_dir():
         return [f"app_source: there is no directory {path} on the control machine"]
+    if not is_django:
+        there = (path / directory).is_dir()
+        return [] if there else [f"app_directory: there is no directory {path / directory}"]
     if (path / directory / "manage.py").is_file():
         return []
     found = sorted({str(name.parent) for name in pack.listed(path) if name.name == "manage.py"})
     if not found:
-        return [f"app_source: there is no manage.py in {path} or below it"]
+        return [
+            f"app_source: there is no manage.py in {path} or below it. Add it, or write "
+            "app_django: false for a project without Django"
+        ]
     write = " or ".join("''" if name == "." else name for name in found[:3])
     return [f"app_directory: there is no manage.py in {path / directory}; write {write}"]
 

@@ -320,6 +320,21 @@ def _needs_local(name: str) -> Callable[[Values], bool]:
     return lambda values: values["app_database"] == "local" or not values[name]
 
 
+def _of_django(name: str, wanted: bool) -> Callable[[Values], bool]:
+    """Return a test that a variable is empty unless app_django has a value."""
+    return lambda values: not values[name] or nginx_site.is_true(values["app_django"]) == wanted
+
+
+def site_has_domains(values: Values) -> bool:
+    """A site has a name; an application that no Gunicorn serves needs none."""
+    return bool(values["app_domains"]) or not (values["app_wsgi"] or values["app_asgi"])
+
+
+def gunicorn_has_an_application(values: Values) -> bool:
+    """Gunicorn has something to serve, where the play has its role."""
+    return "gunicorn_service" not in values or bool(values["app_wsgi"] or values["app_asgi"])
+
+
 def media_url_is_not_static(values: Values) -> bool:
     """Static files and media have URLs of their own."""
     return str(values["app_media_url"]) != str(values["app_static_url"])
@@ -607,7 +622,11 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "app_database_owner is of another server": database_owner_is_elsewhere,
     "app_database_collation is of this host": _needs_local("app_database_collation"),
     "app_media_domain is no name of the site": _is_apart("app_media_domain", "app_domains"),
+    "app_domains are there for a site": site_has_domains,
     "app_media_url is not app_static_url": media_url_is_not_static,
+    "app_migrate is without Django": _of_django("app_migrate", False),
+    "app_settings_module is of Django": _of_django("app_settings_module", True),
+    "app_wsgi is there for Gunicorn": gunicorn_has_an_application,
     "app_processes have workers with app_celery only": workers_have_celery,
     "app_schedules have names of their own": schedules_have_own_names,
     "processes_worker_command is there": worker_command_is_there,

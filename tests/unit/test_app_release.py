@@ -63,7 +63,7 @@ def fake(monkeypatch, tmp_path):
         steps.warnings += told.warned
         return "f" * 64
 
-    def django(steps, path, names, environment, writes, carry, migrated):
+    def ask(steps, path, names, environment, writes, carry, migrated):
         told.environment, told.carry, told.migrated = environment.name, carry, migrated
         for name in names:
             told.step(name)
@@ -84,7 +84,7 @@ def fake(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Host, "__init__", here)
     monkeypatch.setattr(app_release.Steps, "build", build)
-    monkeypatch.setattr(app_release.Steps, "django", django)
+    monkeypatch.setattr(app_release.Steps, "ask", ask)
     monkeypatch.setattr(app_release.Steps, "as_application", command)
     monkeypatch.setattr(app_release.Steps, "trial", lambda *_: told.step("trial"))
     monkeypatch.setattr(units, "show", lambda *_: {"ActiveState": "inactive"})
@@ -261,7 +261,7 @@ def test_an_environment_that_was_refused_is_removed(call, deploy, monkeypatch, e
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(app_release.Steps, "django", fail)
+    monkeypatch.setattr(app_release.Steps, "ask", fail)
     call("requested", REVISIONS[1], digest="e2")
     with pytest.raises(type(error)):
         call("active", REVISIONS[1], digest="e2", steps=["plan"])

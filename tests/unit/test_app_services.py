@@ -20,7 +20,7 @@ SITE = {"name": "example.com", "path": "/", "scheme": "https", "socket": ""}
 APPLICATION = {
     "name": "clinic", "user": "clinic", "root": "/srv/clinic", "current": "/srv/clinic/current",
     "directory": "", "environment_file": "/etc/clinic", "sandbox": {},
-    "django_variables": {"APP_CELERY": "clinic"},
+    "step_variables": {"APP_CELERY": "clinic"},
 }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ APPLICATION = {
     "name": "clinic", "user": "clinic", "root": "/srv/clinic", "directory": "back",
     "shared": "/srv/clinic/shared", "environment_file": "/etc/clinic/environment",
     "step_timeout": "60",
-    "django_variables": {"APP_WSGI": "clinic.wsgi:application"},
+    "step_variables": {"APP_WSGI": "clinic.wsgi:application"},
     "sandbox": {"ProtectSystem": "strict", "ReadWritePaths": "/srv/x"},
 }  # fmt: skip
 

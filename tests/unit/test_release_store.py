@@ -39,7 +39,8 @@ def application(root):
         "environment_file": str(root.parent / "etc" / "environment"), "dotenv": "",
         "packages": ["gunicorn"], "python": "python3", "step_timeout": 60, "ref": "HEAD",
         "keep": 2, "static_keep": 24, "sandbox": {"ProtectSystem": "strict"},
-        "build_variables": {"BUILD_UV": "/opt/uv/bin/uv"}, "django_variables": {"APP_WSGI": "x:y"},
+        "build_variables": {"BUILD_UV": "/opt/uv/bin/uv"}, "migrate": ["alembic upgrade head"],
+        "step_variables": {"APP_WSGI": "x:y", "APP_ASGI": "", "APP_DJANGO": "yes"},
         "build_secret_files": ["/etc/clinic/deploy_key"],
     }  # fmt: skip
 
@@ -617,6 +618,7 @@ SCRIPTS = {
         "python.sh",
         "source.sh",
         "packages.py",
+        "imports.py",
         "prepare.py",
         "trial.py",
         "gunicorn.conf.py",
@@ -846,7 +848,7 @@ def test_the_application_has_its_secrets_and_writes_where_it_is_told(steps, host
     path, environment = host.releases / ONE, host.environment_file
     report = {"debug": True, "behind": ["a.0001_x"]}
     systemd.results = [units.Result(0, f"noise\n{json.dumps(report)}\n", 1.0)]
-    told = steps.django(path, ["imports", "check"], environment, (str(path),), [TWO], ["a.0002"])
+    told = steps.ask(path, ["imports", "check"], environment, (str(path),), [TWO], ["a.0002"])
     assert (told["debug"], told["behind"]) == (True, ["a.0001_x"])
     (command,) = systemd.commands
     assert property_of(command, "User") == [USER]
@@ -855,7 +857,7 @@ def test_the_application_has_its_secrets_and_writes_where_it_is_told(steps, host
     assert property_of(command, "WorkingDirectory") == [str(path / "backend")]
     given = command[command.index("--") + 1 :]
     assert given[:4] == ["/usr/bin/env", f"STATIC_ROOT={path}/.staticfiles", "python", "manage.py"]
-    assert "--setenv=APP_STEPS=imports check" in command
+    assert given[-1] == "# imports.py\n# prepare.py\ntake(['imports', 'check'])"
     assert f"--setenv=APP_CARRY={TWO}" in command
     assert "--setenv=APP_GUNICORN=# gunicorn.conf.py" in command
 
@@ -868,7 +870,7 @@ def test_the_steps_log_in_as_the_owner_of_the_database_and_the_trial_as_the_serv
     host.owner_file.touch()
     steps.application["sandbox"] = {"PrivateUsers": False}
     systemd.results = [units.Result(0, "{}\n", 1.0)]
-    steps.django(path, ["migrate"], environment, (), [], [])
+    steps.ask(path, ["migrate"], environment, (), [], [])
     steps.trial(path, environment)
     migrate, trial = systemd.commands
     assert property_of(migrate, "EnvironmentFile") == [str(environment), str(host.owner_file)]
@@ -898,7 +900,7 @@ def test_a_step_that_fails_is_named_among_those_that_were_asked_for(steps, host,
     output = "step: imports\nstep: check\nstep: fetch\nwrong\n"
     systemd.results = [units.Result(1, output, 1.0)]
     with pytest.raises(StepError, match='(?s)"check" failed.*wrong') as told:
-        steps.django(host.releases / ONE, ["imports", "check"], host.environment_file, (), [], [])
+        steps.ask(host.releases / ONE, ["imports", "check"], host.environment_file, (), [], [])
     assert told.value.step == "check"
 
 

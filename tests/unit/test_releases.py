@@ -586,8 +586,10 @@ def test_no_control_character_reaches_a_terminal():
 
 
 def test_every_step_has_a_hint_and_a_verdict():
-    code = (ROOT / "roles/app/files/prepare.py").read_text()
-    steps = set(re.findall(r"^def (\w+)\(\) -> None:", code, re.M))
+    steps = set()
+    for name in ("imports.py", "prepare.py"):
+        code = (ROOT / "roles/app/files" / name).read_text()
+        steps |= set(re.findall(r"^def (\w+)\(\) -> None:", code, re.M))
     for file in (ROOT / "roles/app/files").iterdir():
         steps |= set(re.findall(r"step: (\w+)", file.read_text()))
     told = (ROOT / "plugins/module_utils/release_steps.py").read_text()

@@ -1,17 +1,11 @@
-"""Run by `manage.py shell -c` in a release that is not live yet: all that Django must say yes to.
-
-One process for all steps, because each would load the project again. APP_STEPS names them, in
-their order. Each prints its name before it begins; the last line is JSON for Ansible.
-"""
+"""The steps of a Django project: `manage.py shell -c` runs them after the text of imports.py."""
 
 import gzip
-import json
 import os
 import shutil
 import sys
 import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,124 +21,30 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transacti
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test.utils import override_settings
-from django.utils.module_loading import import_string
 
 TEXT = {".css", ".js", ".mjs", ".svg", ".json", ".map", ".txt", ".xml"}
 LOCK = 0x646A616E676F  # "django": the advisory lock of PostgreSQL that two migrations contend for
 NO_LOCK = "55P03"  # PostgreSQL: lock_not_available
-# Modules of Gunicorn's classes of workers for WSGI; other classes for it inherit from these.
-WSGI_WORKERS = [
-    f"gunicorn.workers.{name}" for name in ("sync", "gthread", "base_async", "gtornado")
-]
 LOOK = "10s"  # that a question to the database takes at most
 
 release = Path(os.environ["APP_RELEASE"])
 served = release / ".staticfiles"
 uses_static = apps.is_installed("django.contrib.staticfiles")
-told: dict[str, object] = {"debug": bool(settings.DEBUG)}
+told: dict[str, object]  # imports.py makes both
+compare_keys: Callable[[object, object], None]
+told["debug"] = bool(settings.DEBUG)
 
 
-def delivery(application: Any, transport: str) -> dict[str, object]:  # noqa: ANN401 - of the project's Celery
-    """Return the settings that decide whether a task survives the death of its worker.
-
-    Args:
-        application: the Celery application.
-        transport: kombu's name for the kind of its broker, such as "redis" or "amqp".
-    """
-    options = application.conf.broker_transport_options
-    queues = [queue.queue_arguments or {} for queue in application.amqp.queues.values()]
-    return {
-        "transport": transport,
-        "acks_late": bool(application.conf.task_acks_late),
-        "visibility_timeout": options.get("visibility_timeout"),
-        "quorum": all(each.get("x-queue-type") == "quorum" for each in queues),
-        "confirms": bool(options.get("confirm_publish")),
-    }
-
-
-@contextmanager
-def explained(wrong: str) -> Iterator[None]:
-    """Print how an exception came about, and end with what is wrong."""
-    try:
-        yield
-    except BaseException as error:
-        traceback.print_exc()
-        raise SystemExit(f"{wrong}: {error!r}") from error
-
-
-def protocol(worker: type) -> str:
-    """Return what a class of Gunicorn's workers serves: "ASGI", "WSGI", or nothing if unknown."""
-    for each in worker.__mro__:
-        if each.__name__ in ("UvicornWorker", "ASGIWorker"):
-            return "ASGI"
-        if each.__module__ in WSGI_WORKERS:
-            return "WSGI"
-    return ""
-
-
-def compare_with_worker(variable: str, name: str) -> None:
-    """Import the application that Gunicorn will serve, and compare it with the worker class.
-
-    Args:
-        variable: of the description, which names the application.
-        name: the application, as module:variable.
+def manage(name: str, **options: object) -> None:
+    """Run a command of manage.py.
 
     Raises:
-        SystemExit: Gunicorn could not serve it; the message says which variable to change.
+        SystemExit: it has an error for the user, which needs no traceback.
     """
-    from gunicorn.util import import_app, load_class
-
-    with explained(f"{variable}: {name} cannot be imported"):
-        called = name.endswith(")")  # a function that makes the application
-        application = import_app(name) if called else import_string(name.replace(":", "."))
-    gunicorn: dict[str, Any] = {}
-    exec(os.environ["APP_GUNICORN"], gunicorn)  # the text is the role's own
-    if "worker_class" not in gunicorn:
-        return
-    worker = gunicorn["worker_class"]
-    found = "ASGI" if gunicorn["speaks_asgi"](application) else "WSGI"
-    instead = "leave worker_class out"
-    if variable == "app_wsgi" and found == "ASGI":
-        instead = f"write app_asgi: {name} without a worker_class"
     try:
-        served = protocol(load_class(worker))
-    except Exception as error:
-        cause = [line for line in str(error).splitlines() if line.strip("]")][-1]
-        raise SystemExit(
-            f"gunicorn_settings: the worker_class {worker} cannot be imported. Add its package to "
-            f"the project or to app_packages, or {instead}. {cause}"
-        ) from error
-    if variable == "app_asgi" and found == "WSGI":
-        raise SystemExit(
-            f"app_asgi: {name} is an application of WSGI. Write it as app_wsgi instead"
-        )
-    if served and served != found:
-        variable = "app_wsgi" if found == "ASGI" and variable == "app_wsgi" else "gunicorn_settings"
-        raise SystemExit(
-            f"{variable}: {name} is an application of {found}, and the worker_class {worker} of "
-            f"Gunicorn serves {served}: {instead}"
-        )
-
-
-def imports() -> None:
-    """Import what the services will import."""
-    asgi, wsgi = os.environ["APP_ASGI"], os.environ["APP_WSGI"]
-    compare_with_worker(*(("app_asgi", asgi) if asgi else ("app_wsgi", wsgi)))
-    celery = os.environ["APP_CELERY"]
-    if not celery:
-        return
-    with explained(f"app_celery: {celery} cannot be imported"):
-        from celery.app.utils import find_app
-
-        application = find_app(celery)
-    scheme = str(application.conf.broker_write_url or "amqp").partition(":")[0].strip("['\"")
-    kind = scheme.replace("rediss", "redis")
-    with explained(f"app_broker: the packages of Celery for {kind} cannot be imported"):
-        connection = application.connection_for_write()
-        transport = connection.transport.driver_type
-    with connection, explained(f"app_broker: {connection.as_uri()} does not answer"):
-        connection.ensure_connection(max_retries=1, timeout=5)
-    told["celery"] = delivery(application, transport)
+        call_command(name, **options)
+    except CommandError as error:
+        raise SystemExit(str(error)) from None
 
 
 def compare_scheme(scheme: str) -> None:
@@ -224,7 +124,7 @@ def check_places(name: str, url: str, served_from: str) -> None:
 
 def check() -> None:
     """Ask Django's own checks, and compare the settings with the description."""
-    call_command("check", deploy=True, fail_level=os.environ["APP_CHECK_FAIL_LEVEL"])
+    manage("check", deploy=True, fail_level=os.environ["APP_CHECK_FAIL_LEVEL"])
     found = run_checks(include_deployment_checks=True)
     told["warnings"] = sorted({message.id for message in found if not message.is_silenced()})
     told["silenced"] = list(settings.SILENCED_SYSTEM_CHECKS)
@@ -237,12 +137,8 @@ def check() -> None:
 
 
 def keys() -> None:
-    """Look whether the settings sign with the key of the environment, and believe its others."""
-    if settings.SECRET_KEY != os.environ["SECRET_KEY"]:
-        raise SystemExit("SECRET_KEY of the project's settings is not that of its environment")
-    given = os.environ.get("SECRET_KEY_FALLBACKS", "").split(",")
-    if not {*filter(None, given)} <= {*getattr(settings, "SECRET_KEY_FALLBACKS", [])}:
-        raise SystemExit("the project's SECRET_KEY_FALLBACKS lacks a key of its environment")
+    """Compare the keys of the settings with those of the environment."""
+    compare_keys(settings.SECRET_KEY, getattr(settings, "SECRET_KEY_FALLBACKS", []))
 
 
 def has_database() -> bool:
@@ -260,7 +156,7 @@ def applied() -> set[str]:
 def plan() -> None:
     """Ask the database which migrations are due."""
     if has_database():
-        call_command("migrate", plan=True)
+        manage("migrate", plan=True)
 
 
 def limit_of_a_wait() -> int:
@@ -367,7 +263,7 @@ def migrate() -> None:
         for tries_left in reversed(range(int(os.environ["APP_MIGRATE_TRIES"]))):
             try:
                 with alone(connection):
-                    call_command("migrate", interactive=False)
+                    manage("migrate", interactive=False)
             except (OperationalError, Busy) as error:
                 if not is_busy(error):
                     raise
@@ -409,7 +305,7 @@ def static() -> None:
             root.symlink_to(os.path.relpath(served, root.parent))
     served.mkdir(exist_ok=True)
     with override_settings(STATIC_ROOT=str(served)):  # tells storages that are made already, too
-        call_command("collectstatic", interactive=False)
+        manage("collectstatic", interactive=False)
     for path in sorted(served.rglob("*")):
         packed = path.with_name(path.name + ".gz")
         if path.suffix in TEXT and path.is_file() and not packed.exists():
@@ -461,12 +357,3 @@ def behind() -> None:
     ran = {name for name in there if name.partition(".")[0] in labels}
     ran |= set(os.environ["APP_MIGRATED"].split()) & there
     told["behind"] = sorted(ran - known)
-
-
-for step in os.environ["APP_STEPS"].split():
-    print(f"step: {step}", flush=True)
-    try:
-        globals()[step]()
-    except CommandError as error:
-        raise SystemExit(str(error)) from None
-print(json.dumps(told))

@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 TIMEOUT = 60.0  # seconds in which the first answer comes; an import takes one or two
-TOLD = """
+# Follows the configuration for a Django project.
+DJANGO = """
 
 serve = post_worker_init
 
@@ -83,7 +84,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
         path, settings, log = (Path(directory, name) for name in ("socket", "settings.py", "log"))
         given = os.environ.pop("APP_GUNICORN", None)
-        settings.write_text((Path(sys.argv[1]).read_text() if given is None else given) + TOLD)
+        given = Path(sys.argv[1]).read_text() if given is None else given
+        settings.write_text(given + (DJANGO if os.environ["APP_DJANGO"] else ""))
         listening.bind(str(path))  # as systemd does: Gunicorn itself would change its owner
         listening.listen()
         gunicorn = [str(Path(sys.executable).with_name("gunicorn")), f"--config={settings}"]
