@@ -787,13 +787,14 @@ SETTINGS = (
     Cause(
         r"(?:relation|type|column) \"(?P<name>\w+)\" (?:of relation .*)?already exists",
         "The database has $name already, and no record of the migration that makes it. manage.py "
-        "migrate --fake records one that has run.",
+        "migrate --fake records one that has run; without Django, alembic stamp does.",
         sure=False,
     ),
     Cause(
         r"(?:relation|table):? \"?(?P<name>[\w.]+)\"? does not exist|no such table: (?P<name2>\w+)",
         "The code asks the database for a table that is not there (yet). If a module asks while it "
-        "is imported, before the migrations, it should ask later.",
+        "is imported, before the migrations, it should ask later. Without Django, app_migrate "
+        "makes the tables.",
         sure=False,
     ),
     Cause(

@@ -79,6 +79,8 @@ BAD = {
     ],
     "app_trial_settings": [{"my setting": 1}, ["workers=3"]],
     "app_celery": ["clinic app", "clinic;id", "-A clinic"],
+    "app_django": ["flask", None, []],
+    "app_migrate": ["flask db upgrade", [["flask", "db"]], ["a\nb"], None],
     "app_domains": [
         ["999.1.1.1"], [":::::"], ["1.2.3"], ["fe80::1%eth0"], ["Example.com"], ["a" * 64 + ".com"],
         ["a.bc" * 64], ["[203.0.113.7]"], ["example.com", "example.com"], ["example.com."], ["*."],
@@ -620,6 +622,9 @@ TOGETHER = [
     (WILDCARD | {"certbot_dns_plugin": "route53"}, "certbot_dns_credentials", {"key": "x"}),
     ({}, "certbot_dns_credentials", {"dns_digitalocean_token": SECRET}),
     ({"app_celery": ""}, "app_processes", {"reports": {"queues": ["reports"]}}),
+    ({"app_django": False}, "app_settings_module", "clinic.settings"),
+    ({"app_django": True}, "app_migrate", ["flask db upgrade"]),
+    ({"app_asgi": "x:y"}, "app_domains", []),
     ({"app_processes": {"x": {"queues": ["x"]}}}, "processes_worker_command", []),
     ({"app_processes": {"x": "y"}}, "app_schedules", {"x": {"command": "x", "on": "daily"}}),
     ({"backup_pgbackrest_version": "2.45"}, "backup_repository", "sftp://ada@example.com/clinic"),
@@ -742,6 +747,10 @@ GOOD = {
             "import": {"command": "sh -c 'date; true'", True: "Mon..Fri 03:00", "timeout": 60},
         },
     },
+    "no Django": {
+        "app_django": "false", "app_wsgi": "shop:create_app()", "app_migrate": ["flask db upgrade"],
+    },
+    "no site": {"app_django": False, "app_wsgi": "", "app_domains": []},
     "no services": {"app_database": "none", "app_broker": "none", "app_celery": ""},
     "quirks": {
         "app_directory": "backend/src",
@@ -944,6 +953,11 @@ def test_a_role_that_is_used_alone_warns_of_a_name_that_nobody_knows(checker, mo
 def test_let_through(checker, row):
     concerned = {owner(variable) for variable in GOOD[row]}
     assert checker.message(GOOD[row], sorted(concerned) or ROLES) == ""
+
+
+def test_gunicorn_needs_an_application(checker):
+    assert "app_wsgi: it should be" in checker.message({"app_wsgi": ""}, ["gunicorn"], alone=True)
+    assert checker.message({"app_wsgi": ""}, ["celery_worker"], alone=True) == ""
 
 
 @pytest.mark.parametrize("role", ["app_description", *ROLES])

@@ -1,4 +1,4 @@
-"""The example of each role: its README has it, and the role alone accepts it."""
+"""The examples of each role: its README has them, and the role alone accepts them."""
 
 import pytest
 from conftest import ABSENT, PROJECT, ROOT
@@ -10,9 +10,15 @@ PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVA
 SECRETS = {"vault_backup_ssh_key": PRIVATE_KEY}
 
 
+def role_of(path):
+    """Return the role of an example; <role>.<case>.yml is a further one."""
+    return path.stem.partition(".")[0]
+
+
 def test_each_role_has_an_example():
     roles = {path.parent.name for path in ROOT.glob("roles/*/tasks")}
-    assert {path.stem for path in EXAMPLES} == roles
+    assert {path.stem for path in EXAMPLES if "." not in path.stem} == roles
+    assert {role_of(path) for path in EXAMPLES} == roles
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def base(checker, tmp_path):
 def test_the_role_alone_accepts_its_example(checker, base, path):
     (play,) = checker.read(path)
     names = [entry["role"].rpartition(".")[2] for entry in play["roles"]]
-    assert path.stem in names
+    assert role_of(path) in names
     given = dict(play.get("vars", {}))
     for entry in play["roles"]:
         given |= entry.get("vars", {})

@@ -878,6 +878,30 @@ def test_the_steps_log_in_as_the_owner_of_the_database_and_the_trial_as_the_serv
     assert property_of(trial, "EnvironmentFile") == [str(environment)]
 
 
+def test_a_project_without_django_takes_its_own_steps(steps, host, systemd):
+    path, environment = host.releases / ONE, host.environment_file
+    host.owner_file.parent.mkdir(parents=True, exist_ok=True)
+    host.owner_file.touch()
+    steps.is_django = False
+    asked = ["imports", "check", "plan", "migrate", "static", "carry"]
+    steps.ask(path, asked, environment, (str(path),), [TWO], [])
+    imports, migrate = systemd.commands
+    assert imports[-3:] == ["python", "-c", "# imports.py\ntake(['imports'])"]
+    assert migrate[-3:] == ["/bin/sh", "-c", "alembic upgrade head"]
+    assert property_of(migrate, "EnvironmentFile") == [str(environment), str(host.owner_file)]
+    assert steps.ask(path, ["behind", "carry"], environment, (), [], []) == {}
+    assert len(systemd.commands) == 2, "a rollback has no step"
+    systemd.results = [units.Result(0, "{}\n", 1.0), units.Result(1, "no table", 1.0)]
+    with pytest.raises(StepError, match='"migrate" failed'):
+        steps.ask(path, asked, environment, (), [], [])
+
+
+def test_a_project_that_gunicorn_does_not_serve_has_no_trial(steps, host, systemd):
+    steps.application["step_variables"]["APP_WSGI"] = ""
+    steps.trial(host.releases / ONE, host.environment_file)
+    assert systemd.commands == []
+
+
 @pytest.mark.parametrize("leave", [lambda path: path.symlink_to("/etc"), lambda path: path.touch()])
 def test_what_a_build_leaves_in_the_place_of_shared_files_is_refused(steps, host, systemd, leave):
     path = host.releases / ONE

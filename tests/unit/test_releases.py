@@ -503,6 +503,9 @@ def test_settings_of_celery_that_lose_tasks_are_named(change, warned):
     silenced = [f"django_stack.{each}" for each in warned]
     assert release_hints.celery_warnings(CELERY | change, silenced) == []
     assert release_hints.celery_warnings({}, []) == []
+    for is_django, place in ((True, "SILENCED_SYSTEM_CHECKS."), (False, "in Celery's settings.")):
+        told = release_hints.celery_warnings(CELERY | change, [], is_django)
+        assert all(each.endswith(place) for each in told)
 
 
 def test_a_report_of_megabytes_is_cut():

@@ -43,6 +43,15 @@ def test_a_source_of_the_control_machine(project, monkeypatch, given, directory,
     assert len(lines) == bool(told) and re.match(told, "".join(lines))
 
 
+def test_a_source_without_django_needs_no_manage_py(project):
+    def told(*given):
+        return "".join(source.complaints({"directory": "empty"}, str(project), *given))
+
+    assert "app_django: false" in told("")
+    assert told("", False) == ""
+    assert told("src", False).startswith("app_directory: there is no directory")
+
+
 def test_without_an_inventory_file_a_relative_path_begins_in_the_working_directory(
     project, monkeypatch
 ):

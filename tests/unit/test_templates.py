@@ -203,7 +203,8 @@ SETS = {
         "nginx_real_ip_from": ["10.0.0.1"],
     },
     "none": MINIMAL
-    | {"app_database": "none", "app_broker": "none", "app_asgi": "mini.asgi:application"},
+    | {"app_database": "none", "app_broker": "none", "app_asgi": "mini.asgi:application"}
+    | {"app_django": "false"},
     "small": EXAMPLE
     | {"app_broker": "rabbitmq", "rabbitmq_settings": {"log.console.level": "info"}}
     | {"facts": {**FACTS, "processor_nproc": 1, "memtotal_mb": 456}},
@@ -845,6 +846,16 @@ def test_sysusers_declare_users_without_a_shell(texts):
     assert all(line.fullmatch(each) for each in told)
 
 
+def test_a_project_without_django_has_nothing_of_django(rendered):
+    django, plain = rendered["minimal"], rendered["none"]
+    left_out = set(django["environment"]) - set(plain["environment"])
+    services = {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"}
+    assert left_out - services == {"DJANGO_SECRET_KEY", "DJANGO_ALLOWED_HOSTS", "STATIC_ROOT"}
+    for name, text in (("app/tmpfiles.conf", "/staticfiles"), ("nginx/site.conf", "/static/")):
+        assert text in django[name] and text not in plain[name]
+    assert "/media/" in plain["nginx/site.conf"]
+
+
 def test_tmpfiles_declare_what_systemd_knows(texts):
     line = re.compile(
         r"(d|L|Z) /\S+ (-|~?[0-7]{4}) (-|[\w-]+) (-|[\w-]+) -( /\S+)?"
@@ -993,6 +1004,10 @@ def test_a_value_of_the_sandbox_stays_one_argument_of_a_command(tmp_path):
     assert {"--property=PrivateTmp=true", "--property=User=mini", "--pipe"} <= set(told)
     assert "--property=ReadWritePaths=/srv/mini/shared" in told
     assert told[told.index("--") :] == ["--", "/usr/bin/env", "echo", "a b", ""]
+    command = ["sh", path, "--owner", "echo"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    assert "--property=EnvironmentFile=-/etc/mini/environment_owner" in told
+    assert told[told.index("--") :] == ["--", "/usr/bin/env", "echo", ""]
 
 
 def test_certificates_of_others_are_renewed(rendered, tmp_path):

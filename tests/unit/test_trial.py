@@ -50,3 +50,15 @@ def test_a_release_answers_by_the_scheme_of_the_visitors(
         threading.Thread(target=server.handle_request).start()
         told = TRIAL["ask"](place)
     assert told == "" if not wrong else wrong in told
+
+
+@pytest.mark.parametrize("django", ["yes", ""])
+def test_only_the_trial_of_a_django_project_imports_django(monkeypatch, tmp_path, django):
+    monkeypatch.setenv("APP_DJANGO", django)
+    monkeypatch.setenv("APP_GUNICORN", "threads = 2\n")
+    told = TRIAL["configuration"]()
+    assert told.startswith("threads = 2\n") and ("from django" in told) == bool(django)
+    file = tmp_path / "gunicorn.conf.py"  # of a service whose new settings are tried
+    file.write_text("threads = 3\n")
+    monkeypatch.setattr("sys.argv", ["-c", str(file)])
+    assert TRIAL["configuration"]().startswith("threads = 3\n")

@@ -79,13 +79,18 @@ def ask(path: Path) -> str:
     return f"GET {url}: {answer.status} {answer.reason}\n{text}"
 
 
+def configuration() -> str:
+    """Return Gunicorn's configuration for the trial."""
+    given = os.environ.pop("APP_GUNICORN", None)
+    given = Path(sys.argv[1]).read_text() if given is None else given
+    return given + (DJANGO if os.environ["APP_DJANGO"] else "")
+
+
 def main() -> int:
     """Try the release; return the exit code."""
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
         path, settings, log = (Path(directory, name) for name in ("socket", "settings.py", "log"))
-        given = os.environ.pop("APP_GUNICORN", None)
-        given = Path(sys.argv[1]).read_text() if given is None else given
-        settings.write_text(given + (DJANGO if os.environ["APP_DJANGO"] else ""))
+        settings.write_text(configuration())
         listening.bind(str(path))  # as systemd does: Gunicorn itself would change its owner
         listening.listen()
         gunicorn = [str(Path(sys.executable).with_name("gunicorn")), f"--config={settings}"]

@@ -78,6 +78,8 @@ def main() -> None:
     """Run the worker."""
     sys.argv[0] = "celery"
     sys.path[0] = os.path.dirname(sys.executable)  # as the command `celery` has it
+    # For tasks that import modules of the project while they run; for Django, Celery adds it.
+    sys.path.append(os.getcwd())
     import celery
 
     celery.maybe_patch_concurrency()  # first of all, because --pool=gevent replaces modules
