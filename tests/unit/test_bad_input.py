@@ -69,7 +69,7 @@ BAD = {
         "clinic settings", "clinic.settings;x", "clinic-settings", "clinic..settings",
     ],
     "app_wsgi": [
-        "", "clinic.wsgi", "clinic.wsgi:", "clinic/wsgi.py:application",
+        "clinic.wsgi", "clinic.wsgi:", "clinic/wsgi.py:application",
         "clinic.wsgi:application --reload", "clinic.wsgi:make()()", "clinic.wsgi:make(", "c:x.y",
         "clinic.wsgi:make('$(id)')", "clinic.wsgi:make(%h)", "c:make('x')", 'clinic.wsgi:make("x")',
     ],
