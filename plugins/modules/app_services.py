@@ -78,6 +78,12 @@ options:
         tell of a service that is not installed.
     type: bool
     default: false
+  may_be_absent:
+    description:
+      - Whether a service is left out that is not installed yet, because its role comes later in the
+        play.
+    type: bool
+    default: false
   patience:
     description:
       - Seconds to wait until no process of the services is older than their files. A Celery worker
@@ -504,10 +510,22 @@ def compare(given: dict[str, Any]) -> list[str]:
         # Gunicorn's service may have such a name, too, and no mark of a process.
         if unit.startswith(f"{name}-") and not (processes.SYSTEM / unit).is_file():
             told.append(f"{unit} is described and not installed; site.yml installs it")
-            given["services"] = [each for each in given["services"] if each["unit"] != unit]
-            given["workers"] = [each for each in given["workers"] if f"{each}.service" != unit]
-            given["steady"] = [each for each in given["steady"] if each != unit]
+            leave_out(given, unit)
     return told
+
+
+def leave_out(given: dict[str, Any], unit: str) -> None:
+    """Take a unit out of all lists of a call."""
+    given["services"] = [each for each in given["services"] if each["unit"] != unit]
+    given["workers"] = [each for each in given["workers"] if f"{each}.service" != unit]
+    given["steady"] = [each for each in given["steady"] if each != unit]
+
+
+def leave_out_absent(given: dict[str, Any]) -> None:
+    """Take the units that are not installed out of all lists of a call."""
+    for unit in units_of(given):
+        if not (processes.SYSTEM / unit).is_file():
+            leave_out(given, unit)
 
 
 def main() -> None:
@@ -537,6 +555,7 @@ def main() -> None:
             "workers": {"type": "list", "elements": "str", "default": []},
             "steady": {"type": "list", "elements": "str", "default": []},
             "installed": {"type": "bool", "default": False},
+            "may_be_absent": {"type": "bool", "default": False},
             "patience": {"type": "int", "default": 0},
             "site": {"type": "dict", "options": site},
         },
@@ -544,6 +563,8 @@ def main() -> None:
     )  # fmt: skip
     given = module.params
     told = compare(given) if given["installed"] else []
+    if given["may_be_absent"]:
+        leave_out_absent(given)
     try:
         due = given["services"]
         if given["outdated"]:

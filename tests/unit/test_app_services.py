@@ -299,6 +299,18 @@ def test_gunicorn_may_have_a_name_like_a_process(monkeypatch, tmp_path):
     assert given["services"] == [service]
 
 
+def test_a_service_whose_role_comes_later_in_the_play_is_left_out(monkeypatch, tmp_path):
+    """A role that is used alone runs the handlers of all services of the application."""
+    (tmp_path / "celery.service").write_text("[Unit]\n")
+    monkeypatch.setattr(app_services.processes, "SYSTEM", tmp_path)
+    given = {
+        "services": [CELERY, GUNICORN], "workers": ["celery", "clinic-reports"],
+        "steady": ["clinic-bot.service"],
+    }  # fmt: skip
+    app_services.leave_out_absent(given)
+    assert given == {"services": [CELERY], "workers": ["celery"], "steady": []}
+
+
 def test_processes_that_are_described_or_installed_only_are_told(host, monkeypatch):
     installed = ["clinic-left.service", "clinic-old.service", "clinic-old.timer"]
     monkeypatch.setattr(app_services.processes, "installed", lambda name: installed)
