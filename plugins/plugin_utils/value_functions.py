@@ -553,6 +553,24 @@ def monitor_can_send_mail(values: Values) -> bool:
     return not values["monitor_email_to"] or bool(values["monitor_smtp_url"])
 
 
+def _listens_to_others(values: Values) -> bool:
+    """Return whether other hosts reach an address on which PostgreSQL listens."""
+    return not all(
+        addresses.is_on_this_host(f"postgresql://{addresses.bracketed(host)}")
+        for host in values["postgresql_listen_addresses"]
+    )
+
+
+def postgresql_listens_for_clients(values: Values) -> bool:
+    """PostgreSQL listens for other hosts only if somebody there may connect."""
+    return bool(values["postgresql_clients"]) or not _listens_to_others(values)
+
+
+def postgresql_clients_reach_it(values: Values) -> bool:
+    """Clients of other hosts need an address on which PostgreSQL listens."""
+    return not values["postgresql_clients"] or _listens_to_others(values)
+
+
 def sshd_settings_are_spelled_like_its_manual(values: Values) -> bool:
     """No two names differ by their case only, of which sshd would take the first."""
     names = [name.lower() for name in values["sshd_settings"]]
@@ -655,6 +673,8 @@ FUNCTIONS: dict[str, Callable[[Values], bool]] = {
     "nginx_redirects keep the first name": nginx_redirects_keep_the_first_name,
     "nginx_redirects suit": nginx_redirects_suit,
     "nginx's paths are apart": nginx_paths_are_apart,
+    "postgresql_clients reach the server": postgresql_clients_reach_it,
     "postgresql_databases have users of their own": databases_have_own_users,
+    "postgresql_listen_addresses have clients": postgresql_listens_for_clients,
     "sshd_settings are spelled like sshd_config(5)": sshd_settings_are_spelled_like_its_manual,
 }

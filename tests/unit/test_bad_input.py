@@ -15,6 +15,7 @@ from conftest import ABSENT, EXAMPLE, ROLES, ROOT, Unsafe
 
 SECRET = "s3cr3t-s3cr3t-s3cr3t"
 DATABASE = {"owner": "clinic", "password": SECRET}
+CLIENT = {"database": "shop", "user": "shop", "address": "10.0.0.0/24"}
 URL = f"postgresql://clinic:{SECRET}@db.example.com"
 
 # A variable, and values of it that must be refused.
@@ -395,6 +396,7 @@ BAD = {
     "postgresql_listen_addresses": [
         ["*.example.com"], ["999.1.1.1"], ["127.0.0.1\n"], ["local host"], ["a,b"],
     ],
+    "postgresql_clients": [[CLIENT]],  # no other host reaches PostgreSQL
     "postgresql_databases": [
         {"My Database": DATABASE},
         {"clinic": {"password": SECRET}},
@@ -636,6 +638,18 @@ TOGETHER = [
     ({"certificate_source": "files"}, "certificate_file", "/nowhere.pem"),
     ({"certificate_source": "files"}, "certificate_key_file", "/nowhere.pem"),
     ({"monitor_smtp_url": ""}, "monitor_email_to", ["ada@example.com"]),
+    ({"postgresql_listen_addresses": ["127.0.0.1", "::1"]}, "postgresql_clients", [CLIENT]),
+    *(
+        ({"postgresql_listen_addresses": ["*"]}, "postgresql_clients", value)
+        for value in (
+            [CLIENT | {"address": "10.0.0.0/33"}], [CLIENT | {"address": "999.1.1.1"}],
+            [CLIENT | {"address": "all"}], [CLIENT | {"address": "db.example.com"}],
+            [CLIENT | {"address": "10.0.0.1 trust"}], [CLIENT | {"method": "trust"}],
+            [CLIENT | {"type": "hostnossl"}], [CLIENT | {"options": "x"}],
+            [CLIENT | {"user": "shop,postgres"}], [CLIENT | {"database": "a\tall"}],
+            [{"user": "shop", "address": "10.0.0.5"}], CLIENT, "10.0.0.0/24", None,
+        )
+    ),
     ({"certbot_certificates": {"x": ["203.0.113.7"]}}, "certbot_version", ""),
     ({"certbot_certificates": {"x": ["203.0.113.7"]}}, "certbot_version", "5.3.1"),
     ({"certbot_certificates": {"x": ["2001:db8::7"]}}, "certbot_version", "4.0.0"),
@@ -810,6 +824,13 @@ GOOD = {
         "app_before_migrate": ["yarn build", {"tasks": "/srv/tasks.yml"}],
         "app_rollback_to": "5f2c0d9a1b3e-07ccbf", "app_retry": "true",
     },
+    "clients of PostgreSQL": {
+        "postgresql_listen_addresses": ["localhost", "2001:db8::2"],
+        "postgresql_clients": [
+            CLIENT, CLIENT | {"address": "0.0.0.0/0", "database": "all", "method": "cert"},
+            CLIENT | {"address": "2001:db8::/32", "type": "host"},
+        ],
+    },
     "numbers as text": {"redis_port": "6380", "postgresql_port": "5433", "gunicorn_timeout": "45"},
     "HTTPS by an authority": {
         "app_certificate": "letsencrypt",
@@ -947,6 +968,18 @@ def test_a_role_that_is_used_alone_warns_of_a_name_that_nobody_knows(checker, mo
     assert checker.message({"redis_host": "cache.internal"}, ["redis"], alone=True) == ""
     assert [line for line in warned if line.startswith("redis_host: there is no such variable.")]
     assert "redis_port: it should" in checker.message({"redis_port": 0}, ["redis"], alone=True)
+
+
+@pytest.mark.parametrize(
+    ("listens", "clients", "told"),
+    [(["*"], [], True), (["localhost"], [], False), (["10.0.0.2"], [CLIENT], False)],
+)
+def test_an_open_postgresql_without_clients_is_told(checker, monkeypatch, listens, clients, told):
+    warned = []
+    monkeypatch.setattr(check_values.Display, "warning", lambda _, text: warned.append(text))
+    given = {"postgresql_listen_addresses": listens, "postgresql_clients": clients}
+    assert checker.message(given, ["postgresql"], alone=True) == ""
+    assert any("without postgresql_clients" in line for line in warned) == told
 
 
 @pytest.mark.parametrize("row", GOOD)
