@@ -6,18 +6,16 @@ DOCUMENTATION = r"""
 name: ufw_due
 short_description: Find out what ufw still has to change
 description:
-  - Compares what ufw and sshd have printed with what a host should have. Rules of the host that let
+  - Compares what ufw has printed with what a host should have. Rules of the host that let
     only some addresses come in by SSH stay the only ones, a higher level of the log stays, and so
     does a default of V(reject).
 options:
   _input:
-    description: The level in C(/etc/ufw/ufw.conf), and what sshd -T and ufw status verbose print.
+    description: The level in C(/etc/ufw/ufw.conf), and what ufw status verbose prints.
     type: str
     required: true
   ports:
-    description:
-      - The port of the current connection on the host, empty if nobody knows it; and the port that
-        the control machine uses, which counts if sshd has not printed its own.
+    description: The ports of SSH, which stay open.
     type: list
     elements: str
     required: true
@@ -42,7 +40,7 @@ author:
 EXAMPLES = r"""
 - name: Show what has to change
   ansible.builtin.debug:
-    msg: "{{ printed | clink.django_stack.ufw_due(['22', 22], [80, 443], [], 'low') }}"
+    msg: "{{ printed | clink.django_stack.ufw_due([22], [80, 443], [], 'low') }}"
 """
 
 RETURN = r"""
@@ -92,9 +90,7 @@ def ufw_due(
 ) -> dict[str, Any]:
     """Return what ufw has to change; see DOCUMENTATION."""
     rows = ROW.findall(told)
-    connection, used = map(str, ports)
-    known = {*re.findall(r"^port (\d+)$", told, re.MULTILINE), connection} - {""}
-    ssh = sorted(known or {used})
+    ssh = sorted(set(map(str, ports)))
     closed = [each for each in ssh if not any(lets_in(to, each) for to, _action, _source in rows)]
     rules = missing(rows, ",".join(closed), "tcp", "SSH")
     rules += missing(rows, ",".join(map(str, tcp)), "tcp", "open to everybody")
