@@ -14,7 +14,7 @@ COMPILE  := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version
 	--no-emit-index-url --no-header --no-annotate
 # What runs at once: first what measures no times, then what counts requests that are lost. Last comes the scenario that
 # measures how soon a killed service is back, alone.
-FIRST := molecule-projects molecule-hosts checks
+FIRST := molecule-projects molecule-roles molecule-hosts checks
 NEXT  := molecule-releases molecule-tls
 LAST  := molecule-default
 # ansible-lint takes longest and begins first. Within `make --jobs` the others run beside it as that allows.
@@ -86,7 +86,7 @@ unit: $(STAMP) .venv/sample/.stamp ## pytest tests/unit, after the sample projec
 cores: $(STAMP) ## The unit tests that run Ansible, on the oldest ansible-core that is allowed and on the newest
 	@$(BIN)/python -m tools.cores $(NEWEST_PYTHON)
 
-molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, smoke, releases, tls, projects or hosts
+molecule: molecule-$(SCENARIO) ## One Molecule scenario on fresh droplets: SCENARIO=default, smoke, releases, tls, projects, hosts or roles
 
 # Molecule's recap is long, and a log is read from its end: what failed is said again after it.
 molecule-%: $(STAMP)
