@@ -327,7 +327,9 @@ def _of_django(name: str, wanted: bool) -> Callable[[Values], bool]:
 
 def site_has_domains(values: Values) -> bool:
     """A site has a name; an application that no Gunicorn serves needs none."""
-    return bool(values["app_domains"]) or not (values["app_wsgi"] or values["app_asgi"])
+    # Without app_name, app_wsgi cannot be rendered: most applications are sites.
+    served = values.get("app_wsgi", "unknown") or values.get("app_asgi", "")
+    return bool(values["app_domains"]) or not served
 
 
 def gunicorn_has_an_application(values: Values) -> bool:
