@@ -1,7 +1,6 @@
 """Flask and Celery without Django: tables, a page that asks the database, a scheduled task."""
 
-import time
-
+from droplets import eventually
 from projects import APP, done
 
 PAGES = """
@@ -68,10 +67,7 @@ def test_a_project_without_django_works(project, host, door):
     project.write(FILES)
     told = done(project.site(ROLES, **DESCRIPTION))
     assert "django_stack.W" not in told, "it warns of what the project silences"
-    deadline = time.monotonic() + 20
-    while (page := door.ask("/")).json() == [] and time.monotonic() < deadline:
-        time.sleep(0.5)
-    user, ticks = page.json()
+    user, ticks = eventually(lambda: door.ask("/").json())
     assert user == APP, "the services log in as the owner of the tables"
     assert ticks > 0
     assert door.ask("/static/shop.css").text == "a {}\n"
