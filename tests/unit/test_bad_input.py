@@ -468,6 +468,7 @@ BAD = {
     "certbot_staging": ["perhaps"],
     "certbot_email": ["admin", "admin@example.com, b@example.com", "a b@example.com", "a@b\n"],
     "certbot_webroot": ["acme", "/var/www/../acme", "/var/my acme"],
+    "certbot_services": [["apache2"], ["a b.service"], "nginx.service", [""], None],
     "certbot_directory": ["ssl", "/etc/ssl/../x"],
     "certbot_dns_plugin": ["DigitalOcean", "godaddy", "dns-ovh", None],
     "certbot_dns_credentials": ["token", [SECRET], {"token": SECRET}],
@@ -847,6 +848,8 @@ GOOD = {
         "certbot_dns_plugin": "google",
         "certbot_dns_credentials": {"client_email": "a@b.c", "private_key": "-----\nx\n-----\n"},
     },
+    "beside Apache": {"certbot_services": ["apache2.service", "postfix.service"]},
+    "without a web server": {"certbot_services": [], "certbot_webroot": ""},
     "a private authority": {
         "certbot_certificates": {"x": ["clinic.local", "10.0.0.5"]}, "certbot_version": "5.9.1",
         "certbot_server": "https://127.0.0.1:14000/dir",

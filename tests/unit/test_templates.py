@@ -145,6 +145,8 @@ SETS = {
         "app_domains": ["example.com", "*.müller.example", "203.0.113.7"],
         "certbot_dns_plugin": "digitalocean",
         "certbot_dns_credentials": {"dns_digitalocean_token": "a#b, c=d '%$"},
+        "certbot_services": [],
+        "certbot_webroot": "",
     },
     "bucket": MINIMAL
     | {
@@ -1040,6 +1042,7 @@ def test_each_certificate_is_issued_by_itself(rendered):
     )
     assert settings["eab-kid"] == "x"
     assert settings["max-log-backups"] == "0"
+    assert settings["authenticator"] == "webroot"
     assert settings["register-unsafely-without-email"] == "true"
 
 
@@ -1049,12 +1052,14 @@ def test_a_wildcard_is_proven_by_dns_and_an_address_by_port_80(rendered):
     assert dict(lines) == {
         "example.com": "--domain example.com",
         "wildcard_xn--mller-kva.example": "--domain '*.xn--mller-kva.example'",
-        "addresses": "--ip-address 203.0.113.7 --authenticator webroot"
+        "addresses": "--ip-address 203.0.113.7 --authenticator standalone"
         " --preferred-profile shortlived",
     }
     settings = configparser.ConfigParser(interpolation=None)
     settings.read_string(f"[x]\n{texts['certbot/certbot.ini']}")
     assert settings["x"]["authenticator"] == "dns-digitalocean"
+    assert "webroot" not in texts["certbot/certbot.ini"]
+    assert "reload" not in texts["certbot/deploy"]
     assert settings["x"]["dns-digitalocean-credentials"] == "/etc/certbot-dns.credentials"
     assert "/opt/certbot/5.8.0-digitalocean/bin/certbot certonly" in texts["certbot/issue"]
     (line,) = re.findall(r"^dns_.*", texts["certbot/dns.credentials"], re.M)
