@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from droplets import INVENTORY, PATIENCE, PROJECT, SCENARIO, name_of
+from droplets import INVENTORY, PROJECT, SCENARIO, name_of
 
+LONG = 1800  # seconds for all plays; without pipelining each task is two connections more
 EXAMPLES = PROJECT / "examples" / "roles"
 LOGIN, GIVEN = (
     SCENARIO / "inventory/group_vars/all" / f"{name}.yml" for name in ("login", "given")
@@ -64,7 +65,7 @@ class Foreign:
         environment = kept | {"HOME": str(self.directory), "ANSIBLE_NOCOLOR": "1"}
         return subprocess.run(
             words, cwd=self.directory, env=environment, capture_output=True, text=True,
-            timeout=PATIENCE,
+            timeout=LONG,
         )  # fmt: skip
 
     def galaxy(self, *words: str) -> None:
