@@ -25,7 +25,10 @@ LOOKS = 0.3  # seconds between two looks
 LOG = 400  # lines of a service's log in which the cause is looked for
 # systemd logs with this identifier that it starts a unit again: systemd.journal-fields(7).
 RESTARTS = "MESSAGE_ID=5eb03494b6584870a536b337290809b3"
-SHOWN = ("ActiveState", "SubState", "NRestarts", "InvocationID", "ActiveEnterTimestampMonotonic")
+SHOWN = (
+    "ActiveState", "SubState", "NRestarts", "InvocationID", "ActiveEnterTimestampMonotonic",
+    "InactiveEnterTimestampMonotonic",
+)  # fmt: skip
 
 
 class StayingError(Exception):
@@ -63,11 +66,25 @@ def age_of(shown: dict[str, str]) -> float:
     return time.monotonic() - int(shown.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
 
 
+def has_ended(shown: dict[str, str]) -> bool:
+    """Return whether a unit that does not run has ended soon after its last start.
+
+    systemd starts no service again that ends without an error, and tells of it as of one that
+    nobody has started.
+    """
+    begun, over = (
+        int(shown.get(f"{state}EnterTimestampMonotonic") or 0) / 1e6
+        for state in ("Active", "Inactive")
+    )
+    recent = time.monotonic() - over < RECENT
+    return shown.get("ActiveState") == "inactive" and 0 < begun < over < begun + LONGEST and recent
+
+
 def broken(names: Iterable[str], young: float) -> dict[str, int]:
     """Return the units that have failed, or that fail while they are watched.
 
-    A unit that is not there, or that nobody has started, is not among them. The number is that of
-    the restarts by systemd so far, which it forgets at the next start by somebody else.
+    A unit that is not there, or that nobody has started of late, is not among them. The number is
+    that of the restarts by systemd so far, which it forgets at the next start by somebody else.
 
     Args:
         names: of the units.
@@ -99,6 +116,8 @@ def broken(names: Iterable[str], young: float) -> dict[str, int]:
                 wrong.append(unit)
                 waiting.remove(unit)
             elif state != "active":
+                if has_ended(shown):
+                    wrong.append(unit)
                 waiting.remove(unit)
             elif age_of(shown) >= needed[unit]:
                 waiting.remove(unit)

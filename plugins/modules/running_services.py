@@ -7,10 +7,11 @@ module: running_services
 short_description: Checks that services stay up
 description:
   - systemd starts a service again and again that ends, and tells of it that it is active. This
-    module watches a service that is young until it is older than it has become before.
+    module watches a service that is young until it is older than it has become before. A service
+    that has ended without an error, soon after its start, does not stay up either.
   - If a service ends meanwhile, the module installs the files that
     M(clink.django_stack.config_files) has replaced since the service ran, and fails with the end of
-    its log. A unit that nobody has started is no failure.
+    its log. A unit that nobody has started of late is no failure.
 options:
   services:
     description: The names of the units, as in V(nginx.service).

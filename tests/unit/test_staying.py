@@ -30,7 +30,7 @@ class Host:
     def __init__(self, life, pause=1.0, age=600.0, last=10**6):
         self.life, self.pause, self.born, self.last = life, pause, BOOT - age, last
         self.now, self.begun, self.forgotten = BOOT, 0.0, False
-        self.state = ""
+        self.state, self.over = "", 0.0
 
     def lives(self):
         """Return how many lives are over, and when the present one began."""
@@ -47,6 +47,7 @@ class Host:
             "SubState": "running" if alive else "auto-restart", "LoadState": "loaded",
             "NRestarts": str(restarts), "InvocationID": f"life {over}",
             "ActiveEnterTimestampMonotonic": str(int(born * 1e6)),
+            "InactiveEnterTimestampMonotonic": str(int(self.over * 1e6)),
         }  # fmt: skip
         return [told for _ in names]
 
@@ -123,6 +124,33 @@ def test_a_young_service_is_watched_where_that_is_asked_for(on):
 def test_a_service_that_nobody_has_started_is_no_failure(on, state, wrong):
     on(10**6).state = state
     assert staying.broken([UNIT], 0.0) == wrong
+
+
+@pytest.mark.parametrize(
+    ("age", "lived", "wrong"),
+    [
+        (5.0, 2.0, {UNIT: ANY}),
+        (5.0, 0.0, {}),  # it has never run, or runs for the first time since
+        (300.0, 200.0, {}),  # somebody has stopped it
+        (7000.0, 2.0, {}),
+    ],
+)
+def test_a_service_that_has_ended_without_an_error_after_its_start_is_found(on, age, lived, wrong):
+    host = on(10**6, age=age)
+    host.state, host.over = "inactive", host.born + lived if lived else 0.0
+    assert staying.broken([UNIT], 0.0) == wrong
+
+
+def test_a_service_that_ends_without_an_error_while_it_is_watched_is_found(on, monkeypatch):
+    host = on(10**6, age=1.0)
+
+    def sleep(seconds):
+        host.now += seconds
+        if host.now > BOOT + 1:
+            host.state, host.over = "inactive", BOOT + 1
+
+    monkeypatch.setattr(staying.time, "sleep", sleep)
+    assert staying.broken([UNIT], staying.STEADY) == {UNIT: ANY}
 
 
 def test_the_message_says_how_often_and_why_and_the_old_files_come_back(on, tmp_path):
