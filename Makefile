@@ -14,7 +14,7 @@ COMPILE  := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version
 	--no-emit-index-url --no-header --no-annotate
 # What runs at once: first what measures no times, then what counts requests that are lost. Last comes the scenario that
 # measures how soon a killed service is back, alone.
-FIRST := molecule-projects molecule-roles molecule-hosts checks
+FIRST := molecule-projects molecule-hosts checks
 NEXT  := molecule-releases molecule-tls
 LAST  := molecule-default
 # ansible-lint takes longest and begins first. Within `make --jobs` the others run beside it as that allows.
