@@ -1,6 +1,6 @@
 """An ASGI project: WebSockets, server-sent events and the visitor's address.
 
-This file is the last one: it leaves Gunicorn's service with workers of Uvicorn.
+It leaves Gunicorn's service with workers of Uvicorn, so that the next file has to run site.yml.
 """
 
 import re

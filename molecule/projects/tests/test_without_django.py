@@ -1,4 +1,7 @@
-"""Flask and Celery without Django: tables, a page that asks the database, a scheduled task."""
+"""Flask and Celery without Django: tables, a page that asks the database, a scheduled task.
+
+This file is the last one, because deploys of a Django project do not change what site.yml installs.
+"""
 
 from droplets import eventually
 from projects import APP, done
