@@ -19,6 +19,7 @@ from ansible_collections.clink.django_stack.plugins.module_utils import files, u
 
 PLACE = Path("/var/lib/django_stack/kept")  # only root reads it: files may hold secrets
 LIST = "list.json"
+TRIED = ".tried"  # ends the name of a file for a unit that does not run with the files of its role
 RUNS = ("active", "activating", "reloading")
 
 
@@ -34,6 +35,20 @@ def read(unit: str) -> dict[str, Any]:
 def forget(unit: str) -> None:
     """Forget the files of a unit, which runs with the new ones."""
     shutil.rmtree(PLACE / unit, ignore_errors=True)
+    _mark(unit).unlink(missing_ok=True)
+
+
+def _mark(unit: str) -> Path:
+    """Return the path of the file that tells of a failed start of a unit."""
+    return PLACE / f"{unit}{TRIED}"
+
+
+def is_tried(unit: str) -> bool:
+    """Return whether a role has set up a unit, and has removed its files because it does not run.
+
+    What the unit has made meanwhile, such as databases, is not somebody else's.
+    """
+    return _mark(unit).exists()
 
 
 def forget_old(names: Iterable[str]) -> None:
@@ -149,4 +164,5 @@ def recover(names: Iterable[str], verb: str = "restart") -> str:
         else:
             said.append(f"The files from before are installed again, and {unit} runs with them.")
         forget(unit)
+        files.replace(_mark(unit), "")
     return "\n".join(said)

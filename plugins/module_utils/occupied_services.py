@@ -10,7 +10,12 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Protocol
 
-from ansible_collections.clink.django_stack.plugins.module_utils import occupants, queues, units
+from ansible_collections.clink.django_stack.plugins.module_utils import (
+    kept_files,
+    occupants,
+    queues,
+    units,
+)
 from ansible_collections.clink.django_stack.plugins.module_utils.occupants import Finding, Listener
 
 SYSTEM = Path("/etc/systemd/system")
@@ -92,6 +97,16 @@ def port_taken(
     ]
 
 
+def is_tried(unit: str, service: str) -> bool:
+    """Return whether a role has set up a unit that does not run yet, and nobody before it.
+
+    Args:
+        unit: the unit.
+        service: the unit by whose name its take-over is remembered.
+    """
+    return kept_files.is_tried(unit) and not (units.TAKEN_OVER / service).exists()
+
+
 # --- Redis ---------------------------------------------------------------------------------------
 
 
@@ -99,7 +114,8 @@ def redis_is_ours() -> bool:
     """Return whether the role has set Redis up, even if the service was retired since."""
     drop_in = SYSTEM / f"{REDIS_UNIT}.d/django_stack.conf"
     text = occupants.text_of(REDIS)
-    return drop_in.exists() or (is_rendered(text, f"aclfile {REDIS_USERS}") and is_sorted(text))
+    rendered = is_rendered(text, f"aclfile {REDIS_USERS}") and is_sorted(text)
+    return drop_in.exists() or rendered or is_tried(REDIS_UNIT, REDIS_UNIT)
 
 
 def redis_of_others(hashes: list[str]) -> list[Finding]:
@@ -288,6 +304,7 @@ def postgresql(claim: Given, host: Looks) -> list[Finding]:
     if (
         POSTGRESQL_DROP_IN.exists()
         or (POSTGRESQL / version / "main/conf.d/django_stack.conf").exists()
+        or is_tried(f"postgresql@{version}-main.service", "postgresql.service")
     ):
         return []
     there = clusters()
@@ -352,7 +369,8 @@ def rabbitmq_is_ours() -> bool:
     drop_in = SYSTEM / f"{RABBITMQ_UNIT}.d/django_stack.conf"
     text = occupants.text_of(RABBITMQ / "rabbitmq.conf")
     line = f"load_definitions = {RABBITMQ}/definitions.json"
-    return drop_in.exists() or (is_rendered(text, line) and is_sorted(text))
+    rendered = is_rendered(text, line) and is_sorted(text)
+    return drop_in.exists() or rendered or is_tried(RABBITMQ_UNIT, RABBITMQ_UNIT)
 
 
 def rabbitmq_names(command: str, key: str) -> set[str]:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ansible.module_utils import basic
 from ansible_collections.clink.django_stack.plugins.module_utils import (
+    kept_files,
     occupants,
     occupied_app,
     occupied_nginx,
@@ -39,6 +40,7 @@ def host(tmp_path, monkeypatch):
     etc = tmp_path / "etc"
     places = {
         units: {"TAKEN_OVER": tmp_path / "taken_over"},
+        kept_files: {"PLACE": tmp_path / "kept"},
         occupied_app: {"FACTS": etc / "facts.d"},
         occupied_nginx: {
             "ETC": etc / "nginx", "CONFIG": etc / "nginx/nginx.conf",
@@ -481,6 +483,32 @@ def test_queues_of_others_in_rabbitmq_are_named(host, run, monkeypatch):
     assert "msg" not in run(claim("rabbitmq"))
     put(file, "# Debian's\nNODENAME=wiki\n")
     assert str(file) in run(claim("rabbitmq"))["msg"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "service", "data"),
+    [
+        ("rabbitmq", "rabbitmq-server.service", "rabbitmq-server.service", "mnesia/x"),
+        ("postgresql", "postgresql@17-main.service", "postgresql.service", "17/main/base/20000"),
+    ],
+)
+def test_data_of_a_service_that_the_role_could_not_start_is_its_own(
+    host, run, monkeypatch, kind, unit, service, data
+):
+    put(host / data)
+    put(host / "etc/postgresql/17/main/postgresql.conf")
+    monkeypatch.setattr(occupied_services, "CLUSTERS", host)
+    monkeypatch.setattr(occupied_services, "ask_postgresql", lambda *_: None)
+    assert "msg" in run(claim(kind))
+    kept = {"ran": False, "files": {str(host / "django_stack.conf"): {"kind": "absent"}}}
+    put(host / "kept" / unit / kept_files.LIST, json.dumps(kept))
+    kept_files.recover([unit])
+    assert "msg" not in run(claim(kind))
+    put(units.TAKEN_OVER / service)
+    assert "msg" in run(claim(kind))
+    (units.TAKEN_OVER / service).unlink()
+    kept_files.forget(unit)  # it runs
+    assert "msg" in run(claim(kind))
 
 
 @pytest.mark.parametrize(
