@@ -42,13 +42,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.clink.django_stack.plugins.module_utils import units
+from ansible_collections.clink.django_stack.plugins.module_utils import occupants, units
 from ansible_collections.clink.django_stack.plugins.module_utils.start import new_module
 
 PROC = Path("/proc")
 PARENTS = 100  # more than any login has
-LISTENS = "0A"  # the state in /proc/net/tcp
-LOOPBACK = re.compile("[0-9A-F]{6}7F|0{24}01000000")  # as /proc/net/tcp and tcp6 have it
 ANSWER = 20.0  # seconds for sshd
 
 
@@ -68,8 +66,9 @@ def connection(pid: int) -> list[int]:
         except OSError:
             return []
         for variable in variables:
-            words = variable.decode(errors="replace").partition("SSH_CONNECTION=")[2].split()
-            if len(words) == 4 and words[3].isdecimal() and variable.startswith(b"SSH_CONNECTION="):
+            name, _sep, value = variable.decode(errors="replace").partition("=")
+            words = value.split()
+            if name == "SSH_CONNECTION" and len(words) == 4 and words[3].isdecimal():
                 return [int(words[3])]
         pid = int(told.rpartition(")")[2].split()[1])  # the name before may have any characters
         if not pid:
@@ -83,20 +82,16 @@ def listening(pid: int) -> list[int]:
     Args:
         pid: of the process.
     """
-    sockets = set()
+    held = set()
     for descriptor in (PROC / str(pid) / "fd").glob("*"):
         with suppress(OSError):
-            sockets.add(os.readlink(descriptor))
-    found = []
-    for table in ("tcp", "tcp6"):
-        with suppress(OSError):
-            for line in (PROC / "net" / table).read_text().splitlines()[1:]:
-                words = line.split()
-                address, _sep, port = words[1].partition(":")
-                ours = words[3] == LISTENS and f"socket:[{words[9]}]" in sockets
-                if ours and not LOOPBACK.fullmatch(address):
-                    found.append(int(port, 16))
-    return found
+            held.add(os.readlink(descriptor))
+    sockets = occupants.sockets(occupants.text_of(PROC / "net" / name) for name in ("tcp", "tcp6"))
+    return [
+        port
+        for inode, (port, is_reached) in sockets.items()
+        if is_reached and f"socket:[{inode}]" in held
+    ]
 
 
 def configured(sshd: str | None) -> list[int]:
