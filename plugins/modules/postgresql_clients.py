@@ -112,17 +112,35 @@ def merged(text: str, clients: Iterable[Mapping[str, str]]) -> str:
     Raises:
         ClientsError: an address is none, or the comment at the end of our lines is missing.
     """
-    lines = text.splitlines()
+    before, there, after = parts(text)
     ours = [line_of(client) for client in clients]
     block = [BEGIN, *dict.fromkeys(ours), END] if ours else []
+    return "\n".join([*before, *block, *after, ""]) if block or there else text
+
+
+def parts(text: str) -> tuple[list[str], list[str], list[str]]:
+    """Return the lines of pg_hba.conf before ours, ours with both comments, and those after ours.
+
+    Args:
+        text: of the file. Without lines of ours, all are before them.
+
+    Raises:
+        ClientsError: the comment at the end of our lines is missing.
+    """
+    lines = text.splitlines()
     if BEGIN not in lines:
-        return "\n".join([*lines, *block, ""]) if block else text
+        return lines, [], []
     first = lines.index(BEGIN)
     try:
-        last = lines.index(END, first)
+        end = lines.index(END, first) + 1
     except ValueError as error:
         raise ClientsError(f"after line {first + 1} the line is missing: {END}") from error
-    return "\n".join([*lines[:first], *block, *lines[last + 1 :], ""])
+    return lines[:first], lines[first:end], lines[end:]
+
+
+def shown(text: str) -> str:
+    """Return what a diff may show of pg_hba.conf: our lines, since others may hold passwords."""
+    return "".join(f"{line}\n" for line in parts(text)[1])
 
 
 @contextmanager
@@ -260,7 +278,7 @@ def main() -> None:
         changed = wanted != rules.before
         if module._diff and changed:
             headers = {"before_header": str(rules.path), "after_header": str(rules.path)}
-            told["diff"] = {"before": rules.before, "after": wanted, **headers}
+            told["diff"] = {"before": shown(rules.before), "after": shown(wanted), **headers}
         if (clients or changed) and not module.check_mode:
             install(rules, wanted)
             changed = rules.load() or changed

@@ -51,6 +51,13 @@ def test_lines_without_their_end_are_not_replaced():
         merged(cut, [client()])
 
 
+def test_a_diff_shows_no_line_of_others():
+    own = 'host wiki all all ldap ldapserver=x ldapbindpasswd="secret"\n'
+    told = postgresql_clients.shown(merged(own, [client()]) + own)
+    assert told.splitlines()[1:-1] == [LINE]
+    assert postgresql_clients.shown(own) == ""
+
+
 # --- The module -----------------------------------------------------------------------------------
 
 
