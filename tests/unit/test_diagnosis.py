@@ -421,28 +421,28 @@ def test_advice_that_a_service_has_given_is_not_said_again():
 @pytest.mark.parametrize(
     "hostile",
     [
-        'File "' + RELEASE + "/" + "a/" * 12_500,
-        "AF_INET " * 15_000,
-        "127.0.0.1 5432 " * 10_000,
-        ('File "' + RELEASE + '/shop/x.py"\n') * 1500,
-        "169.254.1.1\n" * 10_000,
-        TRACEBACK * 3750,
-        "os.environ[x]\n" * 10_000,
-        "'" * 125_000,
-        "password=" * 15_000,
-        "a://" * 25_000,
-        '{"message": "' + "[Errno 1]" * 12_500 + '"}',
-        "Package 'x' " * 10_000,
-        "connect(\n" * 12_500,
-        "\r" * 125_000,
-        "a_" * 62_500 + "password",
+        'File "' + RELEASE + "/" + "a/" * 50_000,
+        "AF_INET " * 60_000,
+        "127.0.0.1 5432 " * 40_000,
+        ('File "' + RELEASE + '/shop/x.py"\n') * 6000,
+        "169.254.1.1\n" * 40_000,
+        TRACEBACK * 15_000,
+        "os.environ[x]\n" * 40_000,
+        "'" * 500_000,
+        "password=" * 60_000,
+        "a://" * 100_000,
+        '{"message": "' + "[Errno 1]" * 50_000 + '"}',
+        "Package 'x' " * 40_000,
+        "connect(\n" * 50_000,
+        "\r" * 500_000,
+        "a_" * 250_000 + "password",
     ],
     ids=lambda text: repr(text[:20]),
 )
 def test_hostile_output_takes_no_long_time(hostile):
     begun = time.process_time()
     told = release_hints.explain("imports", hostile)
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 5
     assert len(told) < 2 * diagnosis.LINES * diagnosis.WIDTH
 
 

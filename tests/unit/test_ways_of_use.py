@@ -81,6 +81,14 @@ def installed(clone, tmp_path_factory):
 def test_from_another_directory(tmp_path):
     paths = [str(ROOT / "playbooks" / f"{name}.yml") for name in PLAYBOOKS]
     all_are_found(run(tmp_path, "-i", "x,", "--syntax-check", *paths))
+    the_value_is_refused(run(tmp_path, *REFUSED, str(ROOT / "site.yml")))
+
+
+def test_in_a_clone_that_anybody_may_write(clone):
+    paths = [str(clone / "playbooks" / f"{name}.yml") for name in PLAYBOOKS]
+    done = run(clone, "-i", "x,", "--syntax-check", *paths)
+    assert "world writable" in done.stdout  # its ansible.cfg does not count
+    all_are_found(done)
 
 
 @pytest.mark.parametrize("name", ["site.yml", "playbooks/deploy.yml"])
