@@ -22,6 +22,14 @@ NEEDS_APP = (
     "`app_current` the live release with its virtual environment `app_venv`."
 )
 
+FACTS_OF_SIZES = ("memtotal_mb", "processor_nproc")  # what the filter sizes reads
+SUBSETS = {
+    "memtotal_mb": "hardware",
+    "processor_nproc": "hardware",
+    "swaptotal_mb": "hardware",
+    "virtualization_tech_guest": "virtual",
+}  # of the module setup, by the facts that the roles read
+
 
 def markdown(text: object) -> str:
     """Return a description of argument_specs as one cell of a Markdown table."""
@@ -57,6 +65,27 @@ def row(name: str, option: dict[str, Any], site: str) -> str:
     return f"| `{name}` | {kind} | {default} | {told} |"
 
 
+def facts(role: str) -> str:
+    """Return what a README says of the facts that a role reads; empty where it reads none."""
+    files = [path for path in (ROOT / "roles" / role).glob("*/*.yml") if path.parts[-2] != "meta"]
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
+    reads_sizes = "ansible_facts | clink.django_stack.sizes" in text
+    names = [
+        name
+        for name in SUBSETS
+        if f"ansible_facts['{name}']" in text or (reads_sizes and name in FACTS_OF_SIZES)
+    ]
+    if not names:
+        return ""
+    subsets = ", ".join(dict.fromkeys(SUBSETS[name] for name in names))
+    return (
+        "The role reads the facts "
+        + ", ".join(f"`{name}`" for name in names)
+        + ", which a play gathers by default. A play with `gather_facts: false` needs the task "
+        f"`ansible.builtin.setup: {{gather_subset: [{subsets}]}}` before the role."
+    )
+
+
 def readme(role: str, spec: dict[str, Any]) -> str:
     """Return the README of a role."""
     checks = yaml.safe_load((ROOT / "roles" / role / "checks.yml").read_text(encoding="utf-8"))
@@ -79,6 +108,8 @@ def readme(role: str, spec: dict[str, Any]) -> str:
             "The `app_*` variables are those of the [app_description](../app_description/README.md)"
             " role." + ("" if role == "app" else " " + NEEDS_APP)
         )
+    if told := facts(role):
+        parts.append(told)
     if options:
         parts.append(
             "\n".join(

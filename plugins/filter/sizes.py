@@ -8,11 +8,13 @@ short_description: Derive the sizes of the services from the RAM and the CPUs of
 version_added: 0.1.0
 author: The engineers of django_stack (@clink)
 description:
-  - The defaults of the roles C(gunicorn), C(celery_worker), C(postgresql), C(redis) and C(swap) are
-    these sizes.
+  - The defaults of the roles C(gunicorn), C(celery_worker), C(postgresql), C(redis), C(rabbitmq)
+    and C(swap) are these sizes.
 options:
   _input:
-    description: The facts of the host, C(ansible_facts), with memtotal_mb and processor_nproc.
+    description:
+      - The facts of the host, C(ansible_facts), with memtotal_mb and processor_nproc.
+      - Without them, the filter fails and names the subset of facts to gather.
     type: dict
     required: true
 """

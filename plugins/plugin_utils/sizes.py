@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PROCESS = 110  # MB that a process of an average Django project uses
+FACTS = ("memtotal_mb", "processor_nproc")
 SMALL = 1100  # MB; a server that is sold with 1 GB reports 950 to 1000
 
 
@@ -27,8 +28,16 @@ def sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         facts: memtotal_mb, the RAM in MB, and processor_nproc, the number of CPUs.
+
+    Raises:
+        ValueError: if the play has not gathered these facts.
     """
-    ram, cpus = int(facts["memtotal_mb"]), int(facts["processor_nproc"])
+    if missing := [name for name in FACTS if name not in facts]:
+        raise ValueError(
+            f"the play has not gathered {' and '.join(missing)}: gather_facts: true, or "
+            "ansible.builtin.setup with gather_subset: [hardware]"
+        )
+    ram, cpus = (int(facts[name]) for name in FACTS)
     small = ram <= SMALL
     return {
         # Gunicorn: "How many workers?", within 30 % of the RAM.
@@ -42,5 +51,6 @@ def sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
         "cache_mb": ram // 2,
         "maintenance_mb": within(32, ram // 16, 1024),
         "work_mb": within(4, ram // 256, 64),
+        "rabbitmq_mb": max(ram * 15 // 100, 160),
         "swap_mb": 1024 if small else 0,
     }

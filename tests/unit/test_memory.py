@@ -15,14 +15,21 @@ def of(ram, cpus):
 def test_small_hosts():
     assert of(456, 1) == {
         "gunicorn_workers": 1, "gunicorn_threads": 8, "celery_processes": 1,
-        "redis_mb": 64, "shared_buffers_mb": 64, "cache_mb": 228,
+        "redis_mb": 64, "rabbitmq_mb": 160, "shared_buffers_mb": 64, "cache_mb": 228,
         "maintenance_mb": 32, "work_mb": 4, "swap_mb": 1024,
     }  # fmt: skip
     assert of(960, 2) == of(960, 1) == {
         "gunicorn_workers": 1, "gunicorn_threads": 8, "celery_processes": 1,
-        "redis_mb": 96, "shared_buffers_mb": 120, "cache_mb": 480,
+        "redis_mb": 96, "rabbitmq_mb": 160, "shared_buffers_mb": 120, "cache_mb": 480,
         "maintenance_mb": 60, "work_mb": 4, "swap_mb": 1024,
     }  # fmt: skip
+
+
+def test_a_play_without_facts_is_told_what_to_gather():
+    with pytest.raises(ValueError, match=r"memtotal_mb and processor_nproc: gather"):
+        sizes({})
+    with pytest.raises(ValueError, match=r"not gathered processor_nproc: .*gather_subset"):
+        sizes({"memtotal_mb": 960})
 
 
 def test_larger_hosts():
