@@ -46,20 +46,30 @@ def ssh(container):
     return come_in
 
 
+@pytest.fixture(scope="session")
+def strangers():
+    """The other machines. All stay until the end, so that each has an address of its own."""
+    machines = []
+    yield machines
+    for machine in machines:
+        machine.remove(force=True)
+
+
 @pytest.fixture
-def stranger(container):
+def stranger(container, strangers):
     """Another machine, which has never been here: run Python on it."""
-    machine = docker.from_env().containers.run(container.image, ["sleep", "600"], detach=True)
+    machine = docker.from_env().containers.run(container.image, ["sleep", "1h"], detach=True)
+    strangers.append(machine)
+    machine.reload()
 
     def run(code, *arguments):
         done = machine.exec_run(["python3", "-c", code, *arguments])
         assert done.exit_code == 0, done.output.decode()
         return done.output.decode().split()
 
-    machine.reload()
-    run.address = next(iter(machine.attrs["NetworkSettings"]["Networks"].values()))["IPAddress"]
-    yield run
-    machine.remove(force=True)
+    (network,) = machine.attrs["NetworkSettings"]["Networks"].values()
+    run.address = network["IPAddress"]
+    return run
 
 
 ASK = """
@@ -222,17 +232,22 @@ def test_who_knocks_at_ssh_is_banned_and_nobody_else(host, door, stranger):
     assert stranger(KNOCK, door.address, "1") == ["refused"]
     assert stranger(ASK, door.address, "/health/", "1") == ["ConnectionRefusedError"]
     assert door.ask("/health/").status_code == 200
-    host.check_output("fail2ban-client set sshd unbanip %s", stranger.address)
-    assert stranger(ASK, door.address, "/health/", "1") == ["200"]
+
+    def is_let_in():  # the end of its last connection counts, and may ban it again
+        host.check_output("fail2ban-client unban %s", stranger.address)
+        return stranger(ASK, door.address, "/health/", "1") == ["200"]
+
+    eventually(is_let_in)
 
 
-def test_who_holds_a_key_may_fail(host, ssh):
+def test_who_holds_a_key_may_fail(host, container, ssh):
     for _ in range(8):
         assert ssh("-o", "PubkeyAuthentication=no").returncode == 255
     told = "journalctl --unit=fail2ban --unit=ssh --no-pager"
     assert "Permission denied" not in host.check_output(told)
     eventually(lambda: "ignore" in host.file("/var/log/fail2ban.log").content_string.lower())
-    assert banned(host, "sshd") == []
+    (network,) = container.attrs["NetworkSettings"]["Networks"].values()
+    assert network["Gateway"] not in banned(host, "sshd")
     assert ssh().returncode == 0
 
 
@@ -243,7 +258,7 @@ def test_who_floods_the_login_is_banned_from_the_site(host, door, stranger):
     assert stranger(ASK, door.address, "/health/", "1") == ["ConnectionRefusedError"]
     assert stranger(KNOCK, door.address, "1") == ["(publickey)."]
     assert door.ask("/health/").status_code == 200
-    host.check_output("fail2ban-client set nginx-limit-req unbanip %s", stranger.address)
+    host.check_output("fail2ban-client unban %s", stranger.address)
 
 
 # --- Upgrades, time, the kernel -------------------------------------------------------------------
