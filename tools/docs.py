@@ -22,13 +22,8 @@ NEEDS_APP = (
     "`app_current` the live release with its virtual environment `app_venv`."
 )
 
-FACTS_OF_SIZES = ("memtotal_mb", "processor_nproc")  # what the filter sizes reads
-SUBSETS = {
-    "memtotal_mb": "hardware",
-    "processor_nproc": "hardware",
-    "swaptotal_mb": "hardware",
-    "virtualization_tech_guest": "virtual",
-}  # of the module setup, by the facts that the roles read
+FACTS = ("memtotal_mb", "processor_nproc", "swaptotal_mb")  # that the roles read
+FACTS_OF_SIZES = FACTS[:2]  # that the filter sizes reads
 
 
 def markdown(text: object) -> str:
@@ -72,17 +67,16 @@ def facts(role: str) -> str:
     reads_sizes = "ansible_facts | clink.django_stack.sizes" in text
     names = [
         name
-        for name in SUBSETS
+        for name in FACTS
         if f"ansible_facts['{name}']" in text or (reads_sizes and name in FACTS_OF_SIZES)
     ]
     if not names:
         return ""
-    subsets = ", ".join(dict.fromkeys(SUBSETS[name] for name in names))
     return (
         "The role reads the facts "
         + ", ".join(f"`{name}`" for name in names)
         + ", which a play gathers by default. A play with `gather_facts: false` needs the task "
-        f"`ansible.builtin.setup: {{gather_subset: [{subsets}]}}` before the role."
+        "`ansible.builtin.setup: {gather_subset: [hardware]}` before the role."
     )
 
 

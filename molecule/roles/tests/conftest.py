@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 from droplets import INVENTORY, PROJECT, SCENARIO, name_of
+from testinfra.host import Host  # type: ignore[import-untyped]
 
 LONG = 1800  # seconds for all plays; without pipelining each task is two connections more
 EXAMPLES = PROJECT / "examples" / "roles"
-LOGIN, GIVEN = (
-    SCENARIO / "inventory/group_vars/all" / f"{name}.yml" for name in ("login", "given")
-)
+LOGIN = SCENARIO / "inventory" / "group_vars" / "all" / "login.yml"
 COMPANY = (
     "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=Company "
     "-keyout company-ca.key -out company-ca.crt"
@@ -47,7 +46,8 @@ class Foreign:
         (directory / "guarded_change.yml").rename(
             directory / "roles" / "mine" / "tasks" / "main.yml"
         )
-        shutil.copytree(SCENARIO / "shop", directory / "shop")
+        for project in ("django", "flask", "reports"):
+            shutil.copytree(SCENARIO / project, directory / project)
         self.command(*COMPANY)
         inventory = yaml.safe_load((INVENTORY / "ansible_inventory.yml").read_text())["all"]
         login = yaml.safe_load(LOGIN.read_text())
@@ -73,12 +73,21 @@ class Foreign:
         done = self.command("ansible-galaxy", "collection", *words)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def play(self, limit: str, *books: str) -> subprocess.CompletedProcess[str]:
-        """Run plays by their names, with the owner's values."""
-        return self.command(
-            "ansible-playbook", "--inventory=hosts.ini", f"--limit={limit}",
-            f"--extra-vars=@{GIVEN}", *(f"{name}.yml" for name in books),
+    def play(self, limit: str, *books: str, given: str = "") -> str:
+        """Run plays by their names; return what Ansible has printed.
+
+        Args:
+            limit: the droplet.
+            books: the names of the plays.
+            given: the name of the file with the owner's values, besides those of all plays.
+        """
+        values = [f"--extra-vars=@{SCENARIO}/given/{name}.yml" for name in ("all", given) if name]
+        done = self.command(
+            "ansible-playbook", "--inventory=hosts.ini", f"--limit={limit}", *values,
+            *(f"{name}.yml" for name in books),
         )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+        return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +97,15 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
 
 
 @pytest.fixture(scope="module")
-def runs(request, foreign, host):
-    """Play the examples of a file of tests (PLAYS) twice; both runs."""
-    return [foreign.play(name_of(host), *request.module.PLAYS) for _ in range(2)]
+def again(request: pytest.FixtureRequest, foreign: Foreign, host: Host) -> str:
+    """Play the examples of a file of tests twice; return what the second run has printed.
+
+    PLAYS has the names of the plays by the file of values that they are given.
+    """
+    plays: dict[str, list[str]] = request.module.PLAYS
+    told = ""
+    for _ in range(2):
+        told = "".join(
+            foreign.play(name_of(host), *books, given=given) for given, books in plays.items()
+        )
+    return told

@@ -1,0 +1,1 @@
+"""Reports, which a worker makes."""
