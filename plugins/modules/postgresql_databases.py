@@ -126,7 +126,7 @@ class Server:
 
     def transaction(self, statements: list[str], database: str) -> str:
         """Run statements in one transaction; return the error, or an empty text."""
-        code, _, error = self.module.run_command(
+        code, _printed, error = self.module.run_command(
             units.psql(self.port, "--single-transaction", "--file=-", database=database),
             data="".join(f"{each}\n" for each in statements),
             cwd="/",

@@ -59,7 +59,7 @@ def connection(pid: int) -> list[int]:
     Args:
         pid: of the process.
     """
-    for _ in range(PARENTS):
+    for _parent in range(PARENTS):
         try:
             variables = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
             told = (PROC / str(pid) / "stat").read_text(errors="replace")

@@ -64,7 +64,7 @@ class LoginTests(TestCase):
         self.assertEqual(self.admin("ada", PASSWORD), 429)
 
     def test_the_right_password_is_accepted_before_that_and_ends_the_count(self):
-        for _ in range(2):
+        for _time in range(2):
             self.guess(self.admin, LIMIT - 1)
             self.assertEqual(self.admin("ada", PASSWORD), 302)
 
