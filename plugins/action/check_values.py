@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
                         self._hide(name)
         if refused := self._refuse_other_secrets(rendered, variables):
             return {**result, "failed": True, "complaints": [refused], "msg": refused}
-        self._hide_secrets(rendered, variables)
+        self._prepare_secrets(rendered, variables)
         wanted = [name for role in roles for name in role.options]
         wanted.append("app_foreign_variables")  # lists names for all roles
         tags = variables.get("ansible_run_tags", []), variables.get("ansible_skip_tags", [])
@@ -139,14 +139,17 @@ class ActionModule(ActionBase):
             return f"app_secrets: the secrets in {directory} cannot be read: {error}"
         return told
 
-    def _hide_secrets(self, rendered: Mapping[str, object], variables: Mapping[str, Any]) -> None:
-        """Keep the secrets out of git, before any is generated."""
+    def _prepare_secrets(
+        self, rendered: Mapping[str, object], variables: Mapping[str, Any]
+    ) -> None:
+        """Keep the secrets out of git, and go on after a killed run, before any is generated."""
         if "app_secrets" not in {*rendered} & {*self._templar.available_variables}:
             return
         directory = Path(str(rendered["app_secrets"]))
         if secret_files.generated(variables) or directory.is_dir():
             with suppress(OSError):  # nobody can write there: no secret is made either
                 secret_files.hide(directory)
+                secret_files.clear(directory)
 
     def _source(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the value of app_source; empty where it is no dictionary."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ BACKUP_FILE = "/etc/django_stack/backup/restic.env"
 KNOWN = ".hosts"  # a directory with the digest of the secrets for each host that has them
 IGNORE = ".gitignore"  # a file that keeps the directory out of a repository around it
 MARK = ".exported"  # a file with the digest of the secrets that the last copy has
+LOCKS = "*.ansible_lockfile"  # Ansible's lookup `password` has each for some milliseconds
+LIVES = 5.0  # seconds after which the run that has made an empty file no longer lives
 NAME = re.compile(r"[a-z][a-z_]*(\.next|\.before)?\Z")
 
 
@@ -76,6 +79,21 @@ def hide(directory: Path) -> None:
     with suppress(FileExistsError):
         (directory / IGNORE).touch(mode=0o600, exist_ok=False)
         (directory / IGNORE).write_text("# Generated secrets stay on this machine.\n*\n")
+
+
+def clear(directory: Path) -> None:
+    """Remove what the lookup `password` leaves if its run is killed.
+
+    A lock, without whose end each later run would fail; and the file of a secret that is still
+    empty, so that no host has it.
+    """
+    empty = [directory / name for name, value in read(directory).items() if not value]
+    for path in [*directory.glob(LOCKS), *empty]:
+        with suppress(FileNotFoundError):  # its run has removed it
+            while not (told := path.stat()).st_size and 0 <= time.time() - told.st_mtime < LIVES:
+                time.sleep(0.1)
+            if not told.st_size:
+                path.unlink()
 
 
 def _vault(password: str) -> VaultLib:

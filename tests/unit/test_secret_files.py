@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible.plugins.lookup.password import _get_lock
 from ansible_collections.clink.django_stack.plugins.module_utils.releases import environment_text
 from ansible_collections.clink.django_stack.plugins.plugin_utils import secret_files
 from ansible_collections.clink.django_stack.plugins.plugin_utils.secret_files import SecretsError
@@ -222,3 +223,41 @@ def test_what_the_inventory_gives_is_not_among_the_generated_secrets(told):
     assert told({}, USED, **given | {"app_secret_key": "z" * 32}) == ""
     own = USED | {ENVIRONMENT: USED[ENVIRONMENT].replace("a" * 32, "of the project", 1)}
     assert told(LOCAL, own) == ""  # app_environment has a SECRET_KEY
+
+
+# --- A run that was killed while it read or made a secret -----------------------------------------
+
+
+@pytest.fixture
+def killed(directory):
+    """Leave what a killed run leaves: the lock of one secret, and another one without a text."""
+    _first, lock = _get_lock(os.fsencode(directory / "secret_key"))
+    paths = [Path(os.fsdecode(lock)), directory / "database_password"]
+    paths[1].touch()
+    return paths
+
+
+def test_what_a_killed_run_has_left_hinders_nobody(told, killed, directory):
+    for path in killed:
+        os.utime(path, (0, 0))
+    assert told({}, {}) == ""
+    assert not killed[0].exists()
+    assert secret_files.read(directory).items() >= SECRETS.items()
+    assert secret_files.read(directory).get("database_password", "new")
+
+
+def test_another_run_that_lives_ends_its_work_first(killed, directory, monkeypatch):
+    def work(_seconds):
+        killed[0].unlink(missing_ok=True)
+        killed[1].write_text("m" * 40)
+
+    monkeypatch.setattr(secret_files.time, "sleep", work)
+    secret_files.clear(directory)
+    assert secret_files.read(directory) == SECRETS | {"database_password": "m" * 40}
+
+
+def test_a_run_that_was_killed_a_moment_ago_is_waited_for(killed, directory, monkeypatch):
+    monkeypatch.setattr(secret_files, "LIVES", 0.3)
+    secret_files.clear(directory)
+    assert not any(path.exists() for path in killed)
+    assert secret_files.read(directory) == SECRETS
