@@ -155,13 +155,13 @@ USED = {
 def told(checker, tmp_path):
     """Give a function that checks a host with secrets in a directory of this machine."""
 
-    def check(local, files, **values):
+    def check(local, files, alone=False, **values):
         directory = tmp_path / "secrets"
         if local:
             secret_files.write(directory, local)
         before = sorted(tmp_path.rglob("*"))
         given = {"app_secrets": str(directory), "inventory_hostname": "web-1"} | values
-        message = checker.message(given, ["app_description"], files)
+        message = checker.message(given, ["app_description"], files, alone)
         if message:
             assert sorted(tmp_path.rglob("*")) == before, "a refusal leaves no file behind"
             assert not any(secret in message for secret in LOCAL.values())
@@ -205,6 +205,15 @@ def test_the_secrets_of_the_host_are_right_and_the_next_run_does_not_ask(told, t
     assert not secret_files.is_known(tmp_path / "secrets", "web-2", LOCAL)
     (tmp_path / "secrets" / "secret_key").write_text("z" * 32)
     assert "another value" in told({}, USED)
+
+
+def test_another_project_backs_up_with_a_key_of_its_own(told, tmp_path):
+    local = LOCAL | {"backup_key": "z" * 32}
+    assert told(local, USED, alone=True) == ""
+    assert not secret_files.is_known(tmp_path / "secrets", "web-1", LOCAL)
+    assert "another value of backup_key. " in told({}, USED)
+    (tmp_path / "secrets" / "secret_key").unlink()
+    assert "does not have secret_key. " in told({}, USED, alone=True)
 
 
 @pytest.mark.parametrize("name", ["secret_key.next", "secret_key.before"])
