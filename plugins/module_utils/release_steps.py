@@ -34,10 +34,6 @@ done
 
 OF_ANY_PROJECT = ("imports", "keys")  # the steps of imports.py
 
-# From this exit code on the journal alone says why: systemd could not set up the sandbox or start
-# the program, or a signal has ended it (255). Source: systemd.exec(5), "Process Exit Codes".
-SYSTEMD = 200
-
 
 class StepError(ReleaseError):
     """A step failed; `step` is its name."""
@@ -123,12 +119,7 @@ class Steps:
                 wrong = f"It had not ended after app_step_timeout, {self.limit} s, and was stopped."
             elif memory.kills(memory.COUNTERS.read_text()) > kills:
                 wrong = "The kernel killed a process meanwhile, because memory had run out."
-            output = done.output
-            if done.code >= SYSTEMD:
-                said = units.journal(self.unit(), begun).splitlines()
-                output = "\n".join(
-                    [output, *(line for line in said if line.startswith(self.unit()))]
-                )
+            output = units.explained(done, self.unit(), begun)
             step = releases.step_of(done.output, steps)
             raise StepError(step, output, wrong, self.application["directory"])
         return done.output

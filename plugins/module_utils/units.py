@@ -28,6 +28,9 @@ CUT = b"\n[...]\n"  # what stands for the middle of an output
 RETIRING = 86400.0  # seconds; systemd itself ends a service that does not stop in its time
 STARTING = 200.0  # seconds for a restart: 90 for the start, the rest for the stop
 STOPPING = 5  # seconds after which systemd kills processes that do not end
+# From this exit code on the journal alone says why: systemd could not set up the sandbox or start
+# the program, or a signal has ended it (255). Source: systemd.exec(5), "Process Exit Codes".
+SYSTEMD = 200
 # A file for each unit that somebody used before a role took it over: nothing stops these.
 TAKEN_OVER = Path("/var/lib/django_stack/taken_over")
 # The options of a service that may be retired: its unit, a file that only our role installs, and a
@@ -125,6 +128,7 @@ def transient(
     return [
         SYSTEMD_RUN, "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec",
         f"--unit={unit}",
+        f"--description={unit}",  # or the journal has the whole command, which may be a program
         *(f"--property={each}" for each in told),
         *(f"--setenv={name}={value}" for name, value in variables.items()),
         "--", *command,
@@ -300,3 +304,17 @@ def journal(unit: str, since: float, lines: int = 20, printed: bool = False) -> 
     command = ["/usr/bin/journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}"]
     matches = ["_TRANSPORT=stdout"] if printed else []
     return run([*command, f"--since=@{int(since)}", f"--lines={lines}", *matches], 20).output
+
+
+def explained(done: Result, unit: str, begun: float) -> str:
+    """Return what a command in a transient unit has printed, and why systemd has not started it.
+
+    Args:
+        done: its result.
+        unit: the unit's name.
+        begun: when it began, in seconds since 1970.
+    """
+    if done.code < SYSTEMD:
+        return done.output
+    said = [line for line in journal(unit, begun).splitlines() if line.startswith(unit)]
+    return "\n".join([done.output, *said])

@@ -346,15 +346,18 @@ def try_out(files: list[dict[str, Any]], trial: dict[str, Any]) -> None:
             "EnvironmentFile": application["environment_file"],
             "Nice": "5",
         }
+        unit = f"{application['name']}-run-trial.service"
         argv = units.transient(
-            f"{application['name']}-run-trial.service", application["user"],
+            unit, application["user"],
             os.path.join(current, application["directory"]), ["/usr/bin/env", *command],
             properties=properties, variables=variables, limit=limit,
         )  # fmt: skip
+        begun = time.time()
         done = units.run(argv, limit + 10)
     if done.code:
         late = f"It had not ended after app_step_timeout, {limit} s, and was stopped."
-        raise RefusedError(done.output + (f"\n{late}" if done.seconds >= limit else ""))
+        output = units.explained(done, unit, begun)
+        raise RefusedError(output + (f"\n{late}" if done.seconds >= limit else ""))
 
 
 def verify(file: dict[str, Any]) -> None:

@@ -25,6 +25,17 @@ def transient(**given):
     return units.transient(**told)
 
 
+def test_systemd_says_why_it_has_not_started_a_command(monkeypatch):
+    said = "clinic-step.service: Failed at step CHDIR\nStopped clinic\nanother.service: Failed"
+    monkeypatch.setattr(units, "journal", lambda unit, since: said)
+
+    def told(code):
+        return units.explained(units.Result(code, "printed", 1.0), "clinic-step.service", 0.0)
+
+    assert told(1) == "printed"
+    assert told(200) == "printed\nclinic-step.service: Failed at step CHDIR"
+
+
 def values(command, name):
     start = f"--property={name}="
     return [each.removeprefix(start) for each in command if each.startswith(start)]
@@ -40,6 +51,7 @@ def test_a_command_runs_in_a_unit_of_a_user_and_ends_with_all_that_it_has_starte
     assert values(command, "RuntimeMaxSec") == ["60s"]
     assert values(command, "TimeoutStopSec") == ["5s"]
     assert values(command, "UMask") == ["0027"]
+    assert "--description=clinic-step.service" in command  # not the whole command
     assert command[-4:] == ["/usr/bin/env", "python", "-c", "print()"]
     assert command[-5] == "--"
 
