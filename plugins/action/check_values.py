@@ -60,13 +60,7 @@ class ActionModule(ActionBase):
                     rendered[name] = self._render(variables[name])
                     if values.is_wrong(name, rendered[name], role):
                         self._hide(name)
-        # Where a role is used alone, another project's variables may begin like the role's, and its
-        # plays may set what the inventory or the command line sets, too.
-        is_alone = self._task._role is not None
-        names = secret_files.generated(variables)
-        if is_alone:  # what the project backs up, and with which key, is its own affair
-            names = [name for name in names if name != "backup_key"]
-        if refused := self._refuse_other_secrets(rendered, variables, names):
+        if refused := self._refuse_other_secrets(rendered, variables):
             result.pop("ansible_facts", None)  # Ansible would print all of them with the failure
             return {**result, "failed": True, "complaints": [refused], "msg": refused}
         self._prepare_secrets(rendered, variables)
@@ -86,6 +80,9 @@ class ActionModule(ActionBase):
             )
             complaints = values.complaints(roles, rendered, variables)
             unknown = values.unknown_variables(roles, variables, rendered)
+            # Where a role is used alone, another project's variables may begin like the role's, and
+            # its plays may set what the inventory or the command line sets, too.
+            is_alone = self._task._role is not None
             if not is_alone:
                 complaints += unknown + self._passed_over(roles, rendered, variables)
             sources = variables.get("ansible_inventory_sources") or []
@@ -113,7 +110,7 @@ class ActionModule(ActionBase):
         return result
 
     def _refuse_other_secrets(
-        self, rendered: Mapping[str, object], variables: Mapping[str, Any], names: list[str]
+        self, rendered: Mapping[str, object], variables: Mapping[str, Any]
     ) -> str:
         """Return why this machine's secrets must not reach the host; empty if they may.
 
@@ -123,8 +120,11 @@ class ActionModule(ActionBase):
         Args:
             rendered: the variables that are rendered first.
             variables: all variables of the host, not rendered.
-            names: of the generated secrets that the run may replace.
         """
+        generated = secret_files.generated(variables)
+        # Where a role is used alone, another project may back up with a key of its own.
+        own = {"backup_key"} if self._task._role is not None else set()
+        names = [name for name in generated if name not in own]
         if not names or "app_secrets" not in {*rendered} & {*self._templar.available_variables}:
             return ""
         directory = Path(str(rendered["app_secrets"]))
@@ -137,7 +137,7 @@ class ActionModule(ActionBase):
             backup = hosts.text_of(self, secret_files.BACKUP_FILE, variables) if environment else ""
             found = secret_files.differences(directory, names, environment, backup)
             told = secret_files.refusal(directory, *found, host, file)
-            is_all = names == secret_files.generated(variables)
+            is_all = names == generated
             if environment and not told and is_all and not self._task.check_mode:
                 secret_files.know(directory, host)
         except (OSError, UnicodeError) as error:

@@ -43,7 +43,7 @@ def apache(host):
 
 
 def test_a_second_run_changes_nothing(again):
-    assert set(changed(again)) == {"0"}, again
+    assert changed(again) == ["0"] * sum(map(len, PLAYS.values())), again
 
 
 def test_flask_answers_from_the_tables_of_its_migration(host):
