@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from plugins.plugin_utils.sizes import FACTS as FACTS_OF_SIZES
+
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTION = "clink.django_stack"
 EXAMPLES = ROOT / "examples" / "roles"
@@ -22,8 +24,7 @@ NEEDS_APP = (
     "`app_current` the live release with its virtual environment `app_venv`."
 )
 
-FACTS = ("memtotal_mb", "processor_nproc", "swaptotal_mb")  # that the roles read
-FACTS_OF_SIZES = FACTS[:2]  # that the filter sizes reads
+FACTS = (*FACTS_OF_SIZES, "swaptotal_mb")  # that the roles read
 
 
 def markdown(text: object) -> str:

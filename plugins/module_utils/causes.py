@@ -830,6 +830,11 @@ PROCESSES = (
         "The host has no $name: run site.yml, which makes it.",
     ),
     Cause(
+        r"Changing to the requested working directory failed: Permission denied",
+        "The sandbox of the unit hides the directory in which it starts. Compare app_sandbox with "
+        "the directories of the application.",
+    ),
+    Cause(
         r"Changing to the requested working directory failed|status=200/CHDIR",
         "The live release does not have the directory in which the unit starts. If app_directory "
         "has changed, run site.yml, which deploys as well.",

@@ -296,6 +296,11 @@ def test_a_path_below_a_release_names_the_shared_directories(path, directory, to
         ("env: 'npm': No such file or directory", "else add npm to app_apt_packages"),
         ("Unknown command: 'gone'. Did you mean once?", "app_processes, app_schedules"),
         ("Main process exited, code=exited, status=200/CHDIR", "If app_directory has changed"),
+        (
+            "shop.service: Changing to the requested working directory failed: Permission denied\n"
+            "Main process exited, code=exited, status=200/CHDIR",
+            "Compare app_sandbox",
+        ),
         # Any language
         ("Fehler: [Errno 28] Auf dem Gerät ist kein Speicherplatz mehr verfügbar", "disk is full"),
         ("ошибка: [Errno 30] Файловая система: '" + RELEASE + "/логи/x'", "Add логи to"),
